@@ -1,0 +1,12 @@
+"""narvl: vision-language models that answer in one parallel step (NARVL, arXiv 2403.02249), as a fairseq plugin.
+
+Importing the package registers its models, criterions and tasks with fairseq (``--user-dir narvl``).
+"""
+
+import narvl.compat  # isort: skip  # before anything imports torchvision or loads a checkpoint
+from narvl import criterions, models, tasks
+from narvl.models import narvl as _narvl
+from narvl.models import ofa as _ofa
+from narvl.tasks import captioning as _captioning
+
+__all__ = ["criterions", "models", "tasks"]

@@ -1,0 +1,58 @@
+"""The command ``narvl``: what fairseq's own commands lack, one subcommand a file of ``narvl.commands``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = ("scenes", "prepare", "score", "report", "predict", "latency")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="narvl",
+        description="Parallel vision-language decoding (NARVL). Train with fairseq-train --user-dir narvl, decode with "
+        "fairseq-generate; these commands do the rest.",
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        module = importlib.import_module(f"narvl.commands.{name}")
+        subparser = subparsers.add_parser(
+            name,
+            help=module.HELP,
+            description=module.__doc__,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        module.add_arguments(subparser)
+        subparser.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Returns:
+        0, or 2 after an error of the user's data or usage, told in one line.
+    """
+    from narvl.errors import DataError, UsageError
+
+    logging.basicConfig(level=os.environ.get("LOGLEVEL", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s")
+    args = build_parser().parse_args(argv)
+    try:
+        args.run(args)
+    except (DataError, UsageError) as error:
+        sys.stderr.write(f"narvl {args.command}: error: {error}\n")
+        return 2
+    except BrokenPipeError:
+        # The reader (head, less) has left; nothing is wrong. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

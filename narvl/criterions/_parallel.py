@@ -1,0 +1,145 @@
+"""What the losses of the parallel model share: one value a sample, its weight, its sum, and what is logged of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from fairseq.criterions import FairseqCriterion
+from fairseq.logging import metrics
+from torch import Tensor
+
+from narvl.errors import UsageError
+from narvl.models.narvl import NARVLModel
+
+# Targets that must have been seen before "not one is reachable" is called an error.
+_ENOUGH_TARGETS = 8
+
+
+@dataclass(frozen=True)
+class SampleLosses:
+    """A batch's losses before reduction, each (B,).
+
+    Attributes:
+        loss: what is trained on, in nats; 0 where the target is unreachable.
+        nll: its part without label smoothing; 0 where the target is unreachable.
+        reachable: False where the target needs more queries than there are.
+        needed: queries that the target needs.
+    """
+
+    loss: Tensor
+    nll: Tensor
+    reachable: Tensor
+    needed: Tensor
+
+
+class ParallelCriterion(FairseqCriterion):
+    """Sums a loss over the batch's reachable targets; their number is fairseq's ``sample_size``.
+
+    Two half batches therefore give the gradient of one whole batch, with gradient accumulation and across ranks.
+    A sample's ``weight`` (B,) in the batch multiplies its loss. Unreachable targets are counted (``unreachable``, their
+    share) and left out of loss, gradient and ``sample_size``.
+    """
+
+    #: Value of ``--alignment`` that the loss trains.
+    alignment: str
+
+    def __init__(self, task: Any, label_smoothing: float) -> None:
+        super().__init__(task)
+        if not 0.0 <= label_smoothing < 1.0:
+            raise UsageError(f"--label-smoothing {label_smoothing}: give a value from 0 to below 1.")
+        self.label_smoothing = label_smoothing
+        self._seen = self._reached = 0
+
+    def losses(self, logits: Tensor, target: Tensor, lengths: Tensor, blank: int) -> SampleLosses:
+        """Compute each sample's loss from logits (B, N, V + 1)."""
+        raise TypeError(f"{type(self).__name__} defines no loss")
+
+    def forward(
+        self, model: Any, sample: dict[str, Any], reduce: bool = True
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Compute a batch's loss.
+
+        Returns:
+            The loss (summed; each sample's with ``reduce=False``), the number of reachable targets, and the log.
+
+        Raises:
+            UsageError: the model is autoregressive, or decodes by another alignment than the loss trains, or no target
+                seen so far in training is reachable.
+        """
+        parallel = getattr(model, "module", model)
+        self._check_model(parallel)
+        logits, extra = model(**sample["net_input"])
+        if extra["padding"] is not None:
+            logits = silence(logits, extra["padding"], parallel.blank)
+        result = self.losses(logits, sample["target"], sample["target_lengths"], parallel.blank)
+        weight = sample.get("weight")
+        loss = result.loss if weight is None else result.loss * weight.to(result.loss)
+        reached = int(result.reachable.sum())
+        if model.training:
+            self._require_reachable(result, reached, logits.size(1))
+        log = {
+            "loss": loss.detach().sum(),
+            "nll_loss": result.nll.detach().sum(),
+            "ntokens": sample["ntokens"],
+            "nsentences": len(result.loss),
+            "sample_size": reached,
+            "unreachable": len(result.loss) - reached,
+        }
+        return (loss.sum() if reduce else loss), reached, log
+
+    def _check_model(self, model: Any) -> None:
+        name = self.cfg_name()
+        if not isinstance(model, NARVLModel):
+            raise UsageError(f"--criterion {name} trains the parallel model: give --arch narvl_*.")
+        if model.alignment != self.alignment:
+            raise UsageError(
+                f"--criterion {name} trains queries for --alignment {self.alignment}, but the model decodes by "
+                f"--alignment {model.alignment}. Add --alignment {self.alignment}."
+            )
+
+    def cfg_name(self) -> str:
+        """Return the registered name."""
+        return "query_ctc" if self.alignment == "ctc" else "query_cross_entropy"
+
+    def _require_reachable(self, result: SampleLosses, reached: int, queries: int) -> None:
+        self._seen += len(result.loss)
+        self._reached += reached
+        if self._reached == 0 and self._seen >= _ENOUGH_TARGETS:
+            raise UsageError(
+                f"--num-queries {queries}: not one of the {self._seen} targets seen so far can be said; the shortest of "
+                f"this batch needs {int(result.needed.min())} queries. Raise --num-queries or shorten the targets."
+            )
+
+    @staticmethod
+    def reduce_metrics(logging_outputs: list[dict[str, Any]]) -> None:
+        """Log means over all workers: losses in bits a target token, and the share of unreachable targets."""
+        total = {
+            key: sum(float(log.get(key, 0)) for log in logging_outputs)
+            for key in ("loss", "nll_loss", "sample_size", "nsentences", "unreachable")
+        }
+        size = max(total["sample_size"], 1.0)
+        metrics.log_scalar("loss", total["loss"] / size / math.log(2), size, round=3)
+        metrics.log_scalar("nll_loss", total["nll_loss"] / size / math.log(2), size, round=3)
+        sentences = max(total["nsentences"], 1.0)
+        metrics.log_scalar("unreachable", total["unreachable"] / sentences, sentences, round=4)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """Tell fairseq that workers' logs may be summed: every entry is a sum."""
+        return True
+
+
+def silence(logits: Tensor, padding: Tensor, blank: int) -> Tensor:
+    """Make padded positions say the blank with certainty, so that they change no collapsed output.
+
+    Args:
+        logits: (B, N, V + 1).
+        padding: (B, N), True at positions without output.
+        blank: index of the blank.
+    """
+    certain = torch.full_like(logits[:1, :1], -1e4)
+    certain[..., blank] = 0.0
+    return torch.where(padding.unsqueeze(-1), certain, logits)

@@ -1,0 +1,91 @@
+"""Criterion ``query_cross_entropy``: query i says token i (the ablation of the paper's table 8).
+
+The target's L tokens are the targets of the first L queries. What the other N - L say is trained to be the blank by
+default: then every query has one right output, and the decoder ends a text by blanks even where it missed ``</s>``.
+``--unused-queries ignore`` leaves them untrained, and decoding relies on ``</s>`` alone.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from fairseq.criterions import register_criterion
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from torch import Tensor
+
+from narvl.criterions._parallel import ParallelCriterion, SampleLosses
+
+
+@dataclass
+class QueryCrossEntropyConfig(FairseqDataclass):
+    """Configuration of ``query_cross_entropy``."""
+
+    label_smoothing: float = field(
+        default=0.0,
+        metadata={"help": "share of the loss that pulls every trained query towards the uniform distribution"},
+    )
+    unused_queries: ChoiceEnum(["blank", "ignore"]) = field(  # type: ignore[valid-type]
+        default="blank", metadata={"help": "what queries beyond the target's end learn: the blank, or nothing"}
+    )
+
+
+def query_cross_entropy_loss(
+    logits: Tensor,
+    target: Tensor,
+    lengths: Tensor,
+    blank: int,
+    label_smoothing: float = 0.0,
+    train_unused: bool = True,
+) -> SampleLosses:
+    """Compute the position-wise cross-entropy of each sample.
+
+    Args:
+        logits: (B, N, V + 1), any float type.
+        target: token ids (B, L), right-padded; ``</s>`` included, ``<s>`` not.
+        lengths: numbers of target tokens (B,).
+        blank: index of the blank.
+        label_smoothing: e in (1-e) * nll + e * (-mean log p over vocabulary), at each trained query.
+        train_unused: whether the queries beyond the target learn the blank.
+
+    Returns:
+        Losses in nats, summed over the trained queries and divided by the target's length, as in Q-CTC.
+    """
+    log_probs = F.log_softmax(logits, dim=-1, dtype=torch.float32 if logits.dtype != torch.float64 else None)
+    batch, queries, _ = logits.shape
+    reachable = lengths <= queries
+    positions = torch.arange(queries, device=target.device)
+    said = positions < lengths.unsqueeze(1)
+    labels = target.new_full((batch, queries), blank)
+    width = min(queries, target.size(1))
+    labels[:, :width] = target[:, :width]
+    labels = labels.masked_fill(~said, blank)
+    trained = (said | train_unused) & reachable.unsqueeze(1)
+
+    per_query = -log_probs.gather(2, labels.unsqueeze(2)).squeeze(2)
+    nll = torch.where(trained, per_query, 0.0).sum(1) / lengths
+    loss = nll
+    if label_smoothing > 0:
+        smooth = torch.where(trained, -log_probs.mean(-1), 0.0).sum(1) / lengths
+        loss = (1 - label_smoothing) * nll + label_smoothing * smooth
+    return SampleLosses(loss, nll, reachable, lengths)
+
+
+@register_criterion("query_cross_entropy", dataclass=QueryCrossEntropyConfig)
+class QueryCrossEntropyCriterion(ParallelCriterion):
+    """Trains query i to say token i."""
+
+    alignment = "position"
+
+    def __init__(self, task: Any, label_smoothing: float, unused_queries: str) -> None:
+        super().__init__(task, label_smoothing)
+        self.train_unused = unused_queries == "blank"
+
+    @classmethod
+    def build_criterion(cls, cfg: QueryCrossEntropyConfig, task: Any) -> "QueryCrossEntropyCriterion":
+        """Build from the command line's configuration."""
+        return cls(task, cfg.label_smoothing, str(cfg.unused_queries))
+
+    def losses(self, logits: Tensor, target: Tensor, lengths: Tensor, blank: int) -> SampleLosses:
+        """Compute each sample's position-wise cross-entropy."""
+        return query_cross_entropy_loss(logits, target, lengths, blank, self.label_smoothing, self.train_unused)

@@ -1,0 +1,42 @@
+"""Captioning rows: from the TSV's columns to prompt, target and references."""
+
+from __future__ import annotations
+
+from narvl.data.dataset import Example
+from narvl.data.text import clean_caption
+from narvl.data.tsv import SEPARATOR
+from narvl.errors import DataError
+
+PROMPT = " what does the image describe?"
+
+
+def references(fields: list[str]) -> list[str]:
+    """Return a row's reference captions, as people wrote them.
+
+    Raises:
+        DataError: there is none.
+    """
+    texts = [text.strip() for text in fields[2].split(SEPARATOR)]
+    texts = [text for text in texts if text]
+    if not texts:
+        raise DataError("the caption (column 3) is empty. Write one or drop the row.")
+    return texts
+
+
+def example(fields: list[str], max_words: int) -> Example:
+    """Turn a row into an example; of several references the first is the target.
+
+    A multi-reference row has one target for the loss, since no sequence of tokens is all of its references at once.
+
+    Args:
+        fields: the row (``narvl.data.tsv.COLUMNS["captioning"]``).
+        max_words: longest target.
+
+    Raises:
+        DataError: the caption is empty, or nothing but punctuation.
+    """
+    text = references(fields)[0]
+    target = clean_caption(text, max_words)
+    if not target:
+        raise DataError(f"the caption (column 3) is {text!r}: nothing but punctuation. Write words or drop the row.")
+    return Example(prompt=PROMPT, target=" " + target, image=fields[4])

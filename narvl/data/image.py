@@ -1,0 +1,113 @@
+"""Images: from the bytes people have to the normalised RGB tensor that the model sees."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from narvl.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+_STANDARD_TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
+
+
+def decode_base64(text: str) -> bytes:
+    """Decode URL-safe or standard base64, with or without its padding.
+
+    Raises:
+        DataError: ``text`` is not base64.
+    """
+    data = text.strip().encode("ascii", "replace").translate(_STANDARD_TO_URLSAFE).rstrip(b"=")
+    try:
+        return base64.b64decode(data + b"=" * (-len(data) % 4), altchars=b"-_", validate=True)
+    except binascii.Error as error:
+        raise DataError(f"the image is not base64 ({error}); it begins with {text[:20]!r}") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Turn any pillow image into 8-bit RGB as a viewer would show it.
+
+    The camera's rotation (EXIF) is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits.
+    """
+    image = ImageOps.exif_transpose(image) or image
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):
+        # pillow's own conversion clips 16-bit values at 255 instead of scaling them.
+        image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def decode_image(text: str) -> Image.Image:
+    """Decode a TSV file's image column into an RGB image.
+
+    Args:
+        text: JPEG, PNG or any format pillow reads, as base64.
+
+    Raises:
+        DataError: not base64, not an image, or a truncated one.
+    """
+    return _load(io.BytesIO(decode_base64(text)), "the image")
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Read an image file into an RGB image.
+
+    Raises:
+        DataError: the file is missing, is not an image, or is truncated.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such image file.")
+    return _load(path, str(path))
+
+
+def _load(source: Path | io.BytesIO, name: str) -> Image.Image:
+    try:
+        with Image.open(source) as image:
+            image.load()
+            return to_rgb(image)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name} is in no format that pillow can read. Give a JPEG or PNG.") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name} cannot be decoded ({error}). It is truncated or damaged: replace it.") from error
+
+
+def patch_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
+    """Build the transform of every task: bicubic resize to a square, then values from [0, 1] to [-1, 1].
+
+    Args:
+        size: side of the square in pixels (``--patch-image-size``).
+
+    Returns:
+        A function from an RGB image to a float tensor (3, size, size).
+    """
+    import narvl.compat  # noqa: F401  (torchvision on a CPU-only torch)
+    from torchvision import transforms
+
+    return transforms.Compose(
+        [
+            transforms.Resize((size, size), interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.ToTensor(),
+            transforms.Normalize(mean=[0.5] * 3, std=[0.5] * 3),
+        ]
+    )
+
+
+def encode_base64(data: bytes) -> str:
+    """Encode an image file's bytes for a TSV file's image column (URL-safe base64)."""
+    return base64.urlsafe_b64encode(data).decode("ascii")
+

@@ -1,0 +1,1 @@
+"""From a model's logits to texts: the parallel collapse, and the autoregressive beam search."""

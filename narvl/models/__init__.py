@@ -1,0 +1,1 @@
+"""The registered models: ``ofa`` (autoregressive) and ``narvl`` (parallel)."""

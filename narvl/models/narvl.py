@@ -1,0 +1,78 @@
+"""Model ``narvl``: the parallel sequence-to-sequence model (arXiv 2403.02249)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fairseq.models import register_model, register_model_architecture
+from torch import Tensor
+
+from narvl.errors import UsageError
+from narvl.models._config import PRESETS, NARVLConfig, preset
+from narvl.models.ofa import OFAModel, build_token_table
+from narvl.modules.encoder import OFAEncoder
+from narvl.modules.parallel_decoder import NARVLDecoder
+
+if TYPE_CHECKING:
+    from fairseq.tasks import FairseqTask
+
+
+@register_model("narvl", dataclass=NARVLConfig)
+class NARVLModel(OFAModel):
+    """NARVL: OFA's encoder, and a decoder that says the whole text in one pass.
+
+    Attributes:
+        blank: id of the blank, the last of the V + 1 output classes; it is no symbol of the dictionary.
+        alignment: ``ctc`` or ``position``: how queries map to tokens, in training and decoding alike.
+        num_queries: N; None when the decoder reads the encoder's sequence.
+    """
+
+    blank: int
+    alignment: str
+    num_queries: int | None
+
+    @classmethod
+    def build_model(cls, cfg: NARVLConfig, task: FairseqTask) -> NARVLModel:
+        """Build the model for a task's dictionary (fairseq's entry point).
+
+        Raises:
+            UsageError: ``--num-queries`` is outside the position table.
+        """
+        if not 1 <= cfg.num_queries <= cfg.max_target_positions:
+            raise UsageError(
+                f"--num-queries {cfg.num_queries}: give 1 to {cfg.max_target_positions} (--max-target-positions)."
+            )
+        dictionary = task.target_dictionary
+        tokens = build_token_table(cfg, dictionary)
+        model = cls(OFAEncoder(cfg, dictionary, tokens), NARVLDecoder(cfg, dictionary, tokens))
+        model.blank = len(dictionary)
+        model.alignment = str(cfg.alignment)
+        model.num_queries = cfg.num_queries if cfg.decoder_input == "queries" else None
+        return model
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor,
+        patch_images: Tensor,
+        patch_masks: Tensor | None = None,
+        prev_output_tokens: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Compute the logits of every query in one pass.
+
+        Args:
+            src_tokens: prompt tokens (B, S), right-padded.
+            src_lengths: their numbers (B,).
+            patch_images: images (B, 3, height, width), values in [-1, 1].
+            patch_masks: (B,), False where the image is to be ignored.
+            prev_output_tokens: accepted for fairseq's sake; nothing depends on it.
+
+        Returns:
+            Logits (B, N, V + 1), the blank last, and ``extra`` (see ``NARVLDecoder.forward``).
+        """
+        encoder_out = self.encoder(src_tokens, src_lengths, patch_images, patch_masks)
+        return self.decoder(None, encoder_out)
+
+
+for _name in PRESETS:
+    register_model_architecture("narvl", f"narvl_{_name}")(preset(_name))

@@ -1,0 +1,1 @@
+"""The model's numerics; nothing here registers anything with fairseq."""

@@ -1,0 +1,136 @@
+"""The autoregressive decoder: OFA's, the baseline and the teacher (model.md 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from fairseq.models import FairseqIncrementalDecoder
+from torch import Tensor, nn
+
+from narvl.modules.attention import mask_keys
+from narvl.modules.decoder import DecoderStack
+from narvl.modules.layers import SelfCache
+
+if TYPE_CHECKING:
+    from fairseq.data import Dictionary
+
+    from narvl.models._config import OFAConfig
+    from narvl.modules.encoder import EncoderOutput
+
+_CACHE = "narvl.ar_decoder"
+_FIRST_POSITIONS = 32
+
+
+@dataclass
+class DecodingCache:
+    """What one step of decoding leaves for the next: nothing of the image or of a position is projected twice.
+
+    Attributes:
+        past: keys and values of the decoded positions, a layer each; rows are hypotheses (R).
+        cross: keys and values of the encoder's states, a layer each; rows are sentences (R / beam), since all
+            hypotheses of a sentence see the same image.
+        self_biases: position biases for the first M positions, a layer each, (1, H, M, M).
+        cross_bias: (1 or R / beam, H, M, P+S), padding masked.
+    """
+
+    past: list[SelfCache]
+    cross: list[tuple[Tensor, Tensor]]
+    self_biases: list[Tensor]
+    cross_bias: Tensor
+
+
+class OFADecoder(FairseqIncrementalDecoder, DecoderStack):
+    """Predicts each token from those before it.
+
+    Args:
+        cfg: the model's configuration.
+        dictionary: the vocabulary (V symbols).
+        embed_tokens: the shared token table (V, D); its transpose is the output projection.
+    """
+
+    def __init__(self, cfg: OFAConfig, dictionary: Dictionary, embed_tokens: nn.Embedding) -> None:
+        super().__init__(dictionary)
+        self.build_stack(cfg, embed_tokens)
+        self.padding_idx: int = dictionary.pad()
+
+    def forward(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: EncoderOutput,
+        incremental_state: dict[str, Any] | None = None,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Compute logits.
+
+        Args:
+            prev_output_tokens: ``<s>`` and the tokens so far (B, T), right-padded. When decoding step by step, rows are
+                hypotheses, those of a sentence side by side.
+            encoder_out: the encoder's output; rows are sentences.
+            incremental_state: fairseq's store between steps; when given, only the last position is computed.
+
+        Returns:
+            Logits (B, T, V), T = 1 when decoding step by step, and an empty ``extra``.
+        """
+        if incremental_state is None:
+            features = self._teacher_forced(prev_output_tokens, encoder_out)
+        else:
+            features = self._step(prev_output_tokens, encoder_out, incremental_state)
+        return F.linear(features, self.embed_tokens.weight), {"attn": [None]}
+
+    def _teacher_forced(self, tokens: Tensor, encoder_out: EncoderOutput) -> Tensor:
+        length = tokens.size(1)
+        self_biases, cross_bias = self.position_biases(length, encoder_out.positions)
+        future = torch.ones(length, length, dtype=torch.bool, device=tokens.device).triu(1)
+        padding = tokens.eq(self.padding_idx)
+        padded = padding if bool(padding.any()) else None
+        self_biases = [mask_keys(bias.masked_fill(future, float("-inf")), padded) for bias in self_biases]
+        return self.run_layers(
+            self.embed(self.embed_tokens(tokens)),
+            self_biases,
+            mask_keys(cross_bias, encoder_out.padding),
+            self.cross_keys_values(encoder_out),
+        )
+
+    def _step(self, tokens: Tensor, encoder_out: EncoderOutput, incremental_state: dict[str, Any]) -> Tensor:
+        length = tokens.size(1)
+        cache: DecodingCache | None = incremental_state.get(_CACHE)
+        if cache is None or cache.cross_bias.size(2) < length:
+            positions = max(_FIRST_POSITIONS, 2 * (length - 1))
+            self_biases, cross_bias = self.position_biases(
+                min(positions, self.max_target_positions), encoder_out.positions
+            )
+            cross_bias = mask_keys(cross_bias, encoder_out.padding)
+            if cache is None:
+                past = [SelfCache() for _ in self.layers]
+                cache = DecodingCache(past, self.cross_keys_values(encoder_out), self_biases, cross_bias)
+            else:
+                cache = DecodingCache(cache.past, cache.cross, self_biases, cross_bias)
+            incremental_state[_CACHE] = cache
+        return self.run_layers(
+            self.embed(self.embed_tokens(tokens[:, -1:])),
+            [bias[:, :, length - 1 : length, :length] for bias in cache.self_biases],
+            cache.cross_bias[:, :, length - 1 : length],
+            cache.cross,
+            cache.past,
+        )
+
+    def reorder_incremental_state_scripting(self, incremental_state: dict[str, Any], new_order: Tensor) -> None:
+        """Keep the hypotheses ``new_order`` (R',), those of a sentence side by side (fairseq's beam search)."""
+        cache: DecodingCache | None = incremental_state.get(_CACHE)
+        if cache is None:
+            return
+        beam = cache.past[0].rows // cache.cross[0][0].size(0)
+        for past in cache.past:
+            past.reorder(new_order)
+        sentences = torch.div(new_order[::beam], beam, rounding_mode="floor")
+        if len(sentences) == cache.cross[0][0].size(0) and bool((sentences[1:] > sentences[:-1]).all()):
+            return  # hypotheses moved within their sentences only
+        cache.cross = [(k.index_select(0, sentences), v.index_select(0, sentences)) for k, v in cache.cross]
+        if cache.cross_bias.size(0) > 1:
+            cache.cross_bias = cache.cross_bias.index_select(0, sentences)
+
+    def max_positions(self) -> int:
+        """Return the longest output, in tokens."""
+        return self.max_target_positions

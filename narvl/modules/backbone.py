@@ -1,0 +1,73 @@
+"""The image backbone: a ResNet cut after stage 3 (stride 16)."""
+
+from __future__ import annotations
+
+import torch
+from timm.models.resnet import Bottleneck, ResNet
+from torch import Tensor, nn
+
+#: Pixels a patch covers along each side.
+STRIDE = 16
+
+BATCH_NORM_MODES = ("live", "frozen", "sync")
+
+
+class Backbone(ResNet):
+    """ResNet v1.5 bottleneck network, stem and stages 1-3, without pooling (model.md 2; OFA paper, section 3.1).
+
+    Parameter names are timm's, which are those of OFA's checkpoints (``conv1``, ``bn1``, ``layer1.0.conv1``, ...).
+
+    Args:
+        blocks: blocks of stages 1-3, e.g. ``(3, 4, 23)`` for ResNet-101.
+        width: inner channels of stage 1; the map has ``16 * width`` channels (64 in every published size).
+        drop_path_rate: stochastic depth of the last block; earlier ones have linearly less.
+        batch_norm: ``live`` (batch statistics in training), ``frozen`` (stored statistics, no training), or ``sync``
+            (batch statistics over all ranks; needs GPUs).
+        freeze: train nothing of the backbone; implies frozen batch norm.
+    """
+
+    def __init__(
+        self,
+        blocks: tuple[int, int, int],
+        width: int = 64,
+        drop_path_rate: float = 0.0,
+        batch_norm: str = "live",
+        freeze: bool = False,
+    ) -> None:
+        super().__init__(
+            Bottleneck,
+            blocks,
+            num_classes=0,
+            channels=(width, 2 * width, 4 * width),
+            norm_layer=nn.SyncBatchNorm if batch_norm == "sync" else nn.BatchNorm2d,
+            drop_path_rate=drop_path_rate,
+        )
+        self.out_channels = 16 * width
+        self._frozen_statistics = freeze or batch_norm == "frozen"
+        for module in self.modules():
+            if freeze or (self._frozen_statistics and isinstance(module, nn.BatchNorm2d)):
+                for parameter in module.parameters(recurse=False):
+                    parameter.requires_grad = False
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Switch the training mode, leaving frozen batch norm on its stored statistics."""
+        super().train(mode)
+        # timm's constructor may call this before the attribute exists.
+        if getattr(self, "_frozen_statistics", False):
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (B, 3, height, width) to features (B, C, height / 16, width / 16), sides rounded up."""
+        x = self.maxpool(self.act1(self.bn1(self.conv1(images))))
+        for stage in (self.layer1, self.layer2, self.layer3):
+            x = stage(x)
+        return x
+
+
+def flatten_map(features: Tensor) -> Tensor:
+    """Flatten a map (B, C, h, w) row by row into patch tokens (B, P, C)."""
+    return torch.flatten(features, 2).transpose(1, 2)

@@ -1,0 +1,90 @@
+"""What the two decoders share: positions, layers, the output projection (model.md 3-4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from narvl.modules.layers import DecoderLayer, SelfCache
+from narvl.modules.positions import (
+    TEXT_RELATIVE_ROWS,
+    RelativeBias,
+    absolute_bias,
+    cached_text_buckets,
+)
+
+if TYPE_CHECKING:
+    from narvl.models._config import OFAConfig
+    from narvl.modules.encoder import EncoderOutput
+
+
+class DecoderStack(nn.Module):
+    """The decoder's weights and its pass over an embedded sequence, causal or not.
+
+    Mixed into the registered decoders, so that parameter names are those of OFA's checkpoints.
+    """
+
+    def build_stack(self, cfg: OFAConfig, embed_tokens: nn.Embedding) -> None:
+        """Create the parameters. Called by the decoders' constructors."""
+        width, heads = cfg.embed_dim, cfg.attention_heads
+        self.heads = heads
+        self.embed_tokens = embed_tokens
+        self.max_target_positions = cfg.max_target_positions
+        self.layernorm_embedding = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(cfg.dropout)
+        self.embed_positions = nn.Embedding(cfg.max_target_positions + 2, width)
+        self.pos_ln = nn.LayerNorm(width)
+        self.self_pos_q_linear = nn.Linear(width, width)
+        self.self_pos_k_linear = nn.Linear(width, width)
+        self.cross_pos_q_linear = nn.Linear(width, width)
+        self.cross_pos_k_linear = nn.Linear(width, width)
+        drop_path = torch.linspace(0, cfg.decoder_drop_path_rate, cfg.decoder_layers).tolist()
+        self.layers = nn.ModuleList(
+            DecoderLayer(width, cfg.ffn_embed_dim, heads, cfg.dropout, cfg.attention_dropout, rate)
+            for rate in drop_path
+        )
+        self.token_rel_pos_table_list = nn.ModuleList(RelativeBias(TEXT_RELATIVE_ROWS, heads) for _ in self.layers)
+        self.layer_norm = nn.LayerNorm(width)
+        nn.init.normal_(self.embed_positions.weight, std=0.02)
+
+    def position_biases(self, length: int, encoder_positions: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Compute every position bias for ``length`` decoder positions.
+
+        Args:
+            encoder_positions: (P+S, D), from the encoder's output.
+
+        Returns:
+            The self-attention bias of each layer (1, H, T, T), and the cross-attention bias that all layers share
+            (1, H, T, P+S).
+        """
+        positions = self.pos_ln(self.embed_positions.weight[:length])
+        absolute = absolute_bias(self.self_pos_q_linear(positions), self.self_pos_k_linear(positions), self.heads)
+        buckets = cached_text_buckets(length, positions.device)
+        self_biases = [(absolute + table(buckets)).unsqueeze(0) for table in self.token_rel_pos_table_list]
+        cross = absolute_bias(
+            self.cross_pos_q_linear(positions), self.cross_pos_k_linear(encoder_positions), self.heads
+        )
+        return self_biases, cross.unsqueeze(0)
+
+    def cross_keys_values(self, encoder_out: EncoderOutput) -> list[tuple[Tensor, Tensor]]:
+        """Project the encoder's states for each layer's cross-attention."""
+        return [layer.encoder_attn.keys_values(encoder_out.states) for layer in self.layers]
+
+    def run_layers(
+        self,
+        x: Tensor,
+        self_biases: list[Tensor],
+        cross_bias: Tensor,
+        cross: list[tuple[Tensor, Tensor]],
+        past: list[SelfCache] | None = None,
+    ) -> Tensor:
+        """Run all layers and the last LayerNorm over an embedded sequence (B, T, D)."""
+        for index, layer in enumerate(self.layers):
+            x = layer(x, self_biases[index], cross[index], cross_bias, None if past is None else past[index])
+        return self.layer_norm(x)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Normalise a decoder input (B, T, D): tokens and queries alike."""
+        return self.dropout(self.layernorm_embedding(x))

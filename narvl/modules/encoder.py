@@ -1,0 +1,192 @@
+"""The encoder: an image's patches, then the prompt's tokens, through one Transformer (model.md 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from fairseq.models import FairseqEncoder
+from torch import Tensor, nn
+
+from narvl.errors import UsageError
+from narvl.modules.attention import mask_keys
+from narvl.modules.backbone import STRIDE, Backbone, flatten_map
+from narvl.modules.layers import EncoderLayer
+from narvl.modules.positions import (
+    BASE_GRID,
+    GRID,
+    IMAGE_POSITIONS,
+    IMAGE_RELATIVE_ROWS,
+    TEXT_RELATIVE_ROWS,
+    RelativeBias,
+    absolute_bias,
+    cached_image_buckets,
+    cached_text_buckets,
+    image_positions,
+    interpolate_grid,
+)
+
+if TYPE_CHECKING:
+    from fairseq.data import Dictionary
+
+    from narvl.models._config import OFAConfig
+
+
+@dataclass(frozen=True)
+class EncoderOutput:
+    """What the decoders need.
+
+    Attributes:
+        states: (B, P+S, D), after the last LayerNorm.
+        padding: (B, P+S), True at padding; None when nothing is padded.
+        positions: normalised position embeddings (P+S, D), the same for each sample.
+        embedded: the embedded input sequence (B, P+S, D), before the first layer.
+    """
+
+    states: Tensor
+    padding: Tensor | None
+    positions: Tensor
+    embedded: Tensor
+
+    def select(self, order: Tensor) -> EncoderOutput:
+        """Keep the batch rows ``order``."""
+        return replace(
+            self,
+            states=self.states.index_select(0, order),
+            padding=None if self.padding is None else self.padding.index_select(0, order),
+            embedded=self.embedded.index_select(0, order),
+        )
+
+
+class OFAEncoder(FairseqEncoder):
+    """OFA's encoder.
+
+    Args:
+        cfg: the model's configuration.
+        dictionary: the vocabulary without the blank.
+        embed_tokens: the token table (V, D) that encoder, decoder and output share.
+    """
+
+    def __init__(self, cfg: OFAConfig, dictionary: Dictionary, embed_tokens: nn.Embedding) -> None:
+        super().__init__(dictionary)
+        width, heads = cfg.embed_dim, cfg.attention_heads
+        self.heads = heads
+        self.interpolate_position = cfg.interpolate_position
+        self.embed_tokens = embed_tokens
+        self.padding_idx: int = dictionary.pad()
+        self.max_source_positions = cfg.max_source_positions
+
+        self.embed_images = Backbone(
+            tuple(cfg.resnet_blocks), cfg.resnet_width, cfg.resnet_drop_path_rate, cfg.batch_norm, cfg.freeze_resnet
+        )
+        self.image_proj = nn.Linear(self.embed_images.out_channels, width)
+        self.type_embedding = nn.Embedding(2, width)
+        self.layernorm_embedding = nn.LayerNorm(width)
+        self.patch_layernorm_embedding = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(cfg.dropout)
+
+        self.embed_positions = nn.Embedding(cfg.max_source_positions + 2, width)
+        self.embed_image_positions = nn.Embedding(IMAGE_POSITIONS, width)
+        self.pos_ln = nn.LayerNorm(width)
+        self.image_pos_ln = nn.LayerNorm(width)
+        self.pos_q_linear = nn.Linear(width, width)
+        self.pos_k_linear = nn.Linear(width, width)
+
+        drop_path = torch.linspace(0, cfg.encoder_drop_path_rate, cfg.encoder_layers).tolist()
+        self.layers = nn.ModuleList(
+            EncoderLayer(width, cfg.ffn_embed_dim, heads, cfg.dropout, cfg.attention_dropout, rate)
+            for rate in drop_path
+        )
+        self.token_rel_pos_table_list = nn.ModuleList(RelativeBias(TEXT_RELATIVE_ROWS, heads) for _ in self.layers)
+        self.image_rel_pos_table_list = nn.ModuleList(RelativeBias(IMAGE_RELATIVE_ROWS, heads) for _ in self.layers)
+        self.layer_norm = nn.LayerNorm(width)
+
+        for embedding in (self.type_embedding, self.embed_positions, self.embed_image_positions):
+            nn.init.normal_(embedding.weight, std=0.02)
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor | None = None,
+        patch_images: Tensor | None = None,
+        patch_masks: Tensor | None = None,
+    ) -> EncoderOutput:
+        """Encode a batch.
+
+        Args:
+            src_tokens: prompt tokens (B, S), right-padded.
+            src_lengths: unused (padding is found in ``src_tokens``); part of fairseq's signature.
+            patch_images: images (B, 3, height, width), values in [-1, 1].
+            patch_masks: (B,), False where the image is to be ignored; None keeps all.
+
+        Raises:
+            UsageError: the image or the prompt is larger than the position tables.
+        """
+        assert patch_images is not None
+        features = self.embed_images(patch_images)
+        height, width = features.shape[-2:]
+        patches, length = height * width, src_tokens.size(1)
+        self._check_size(height, width, length)
+
+        text = self.embed_tokens(src_tokens) + self.type_embedding.weight[0]
+        image = self.image_proj(flatten_map(features)) + self.type_embedding.weight[1]
+        x = torch.cat(
+            [self.dropout(self.patch_layernorm_embedding(image)), self.dropout(self.layernorm_embedding(text))], dim=1
+        )
+        padding = self._padding(src_tokens, patch_masks, patches)
+        if padding is not None:
+            x = x.masked_fill(padding.unsqueeze(-1), 0.0)
+        embedded = x
+
+        positions = self._positions(height, width, length)
+        absolute = absolute_bias(self.pos_q_linear(positions), self.pos_k_linear(positions), self.heads)
+        image_buckets = cached_image_buckets(height, width, x.device)
+        text_buckets = cached_text_buckets(length, x.device)
+        for layer, image_table, text_table in zip(
+            self.layers, self.image_rel_pos_table_list, self.token_rel_pos_table_list, strict=True
+        ):
+            bias = absolute.clone()
+            bias[:, :patches, :patches] += image_table(image_buckets)
+            bias[:, patches:, patches:] += text_table(text_buckets)
+            x = layer(x, mask_keys(bias.unsqueeze(0), padding))
+        return EncoderOutput(self.layer_norm(x), padding, positions, embedded)
+
+    def reorder_encoder_out(self, encoder_out: EncoderOutput, new_order: Tensor) -> EncoderOutput:
+        """Keep the batch rows ``new_order`` (beam search)."""
+        return encoder_out.select(new_order)
+
+    def max_positions(self) -> int:
+        """Return the longest prompt, in tokens."""
+        return self.max_source_positions
+
+    def _positions(self, height: int, width: int, length: int) -> Tensor:
+        if self.interpolate_position and height * width > BASE_GRID**2:
+            image = interpolate_grid(self.embed_image_positions.weight, height, width)
+        else:
+            image = self.embed_image_positions(
+                image_positions(height, width, self.embed_image_positions.weight.device)
+            )
+        return torch.cat([self.image_pos_ln(image), self.pos_ln(self.embed_positions.weight[:length])])
+
+    def _padding(self, src_tokens: Tensor, patch_masks: Tensor | None, patches: int) -> Tensor | None:
+        text = src_tokens.eq(self.padding_idx)
+        image = torch.zeros_like(text[:, :1]) if patch_masks is None else ~patch_masks.bool().unsqueeze(1)
+        padding = torch.cat([image.expand(-1, patches), text], dim=1)
+        return padding if bool(padding.any()) else None
+
+    def _check_size(self, height: int, width: int, length: int) -> None:
+        if max(height, width) > GRID:
+            raise UsageError(
+                f"--patch-image-size: {width * STRIDE} x {height * STRIDE} px makes {width} x {height} patches; "
+                f"the position tables end at {GRID} x {GRID}. Give at most {GRID * STRIDE}."
+            )
+        if length > self.max_source_positions:
+            raise UsageError(
+                f"--max-source-positions: a prompt has {length} tokens, the table ends at "
+                f"{self.max_source_positions}. Shorten the prompt (--max-src-words) or raise the flag."
+            )
+
+    def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> dict[str, Any]:
+        """Leave the state dict alone: the model's key table does the whole upgrade."""
+        return state_dict

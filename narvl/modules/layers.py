@@ -1,0 +1,128 @@
+"""Transformer layers as OFA normalises them: before each part, after each attention and inside the FFN (model.md 2-3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from narvl.modules.attention import Attention
+
+
+class FeedForward(nn.Module):
+    """The FFN block: x + drop(fc2(LN(gelu(fc1(LN(x)))))). Mixed into the layers so that parameter names stay flat."""
+
+    def __init__(self, width: int, ffn_width: int, dropout: float, drop_path: float) -> None:
+        super().__init__()
+        self.final_layer_norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, ffn_width)
+        self.ffn_layernorm = nn.LayerNorm(ffn_width)
+        self.fc2 = nn.Linear(ffn_width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.drop_path = DropPath(drop_path)
+        for linear in (self.fc1, self.fc2):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """Apply the block with its residual connection, (B, T, D) to (B, T, D)."""
+        y = self.fc2(self.ffn_layernorm(F.gelu(self.fc1(self.final_layer_norm(x)))))
+        return x + self.drop_path(self.dropout(y))
+
+
+class EncoderLayer(FeedForward):
+    """Self-attention, then FFN.
+
+    Args:
+        width: D.
+        ffn_width: inner width of the FFN (4D).
+        heads: H.
+        dropout: dropout of each part's output.
+        attention_dropout: dropout of the attention weights.
+        drop_path: probability that a sample skips a part (stochastic depth).
+    """
+
+    def __init__(
+        self, width: int, ffn_width: int, heads: int, dropout: float, attention_dropout: float, drop_path: float
+    ) -> None:
+        super().__init__(width, ffn_width, dropout, drop_path)
+        self.self_attn_layer_norm = nn.LayerNorm(width)
+        self.self_attn = Attention(width, heads, attention_dropout)
+        self.attn_ln = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Apply the layer to (B, P+S, D); ``bias`` is (1 or B, H, P+S, P+S)."""
+        y = self.self_attn_layer_norm(x)
+        y = self.attn_ln(self.self_attn(y, *self.self_attn.keys_values(y), bias))
+        return self.feed_forward(x + self.drop_path(self.dropout(y)))
+
+
+class DecoderLayer(FeedForward):
+    """Self-attention, cross-attention, FFN; the arguments are those of ``EncoderLayer``."""
+
+    def __init__(
+        self, width: int, ffn_width: int, heads: int, dropout: float, attention_dropout: float, drop_path: float
+    ) -> None:
+        super().__init__(width, ffn_width, dropout, drop_path)
+        self.self_attn_layer_norm = nn.LayerNorm(width)
+        self.self_attn = Attention(width, heads, attention_dropout)
+        self.self_attn_ln = nn.LayerNorm(width)
+        self.encoder_attn_layer_norm = nn.LayerNorm(width)
+        self.encoder_attn = Attention(width, heads, attention_dropout)
+        self.cross_attn_ln = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        x: Tensor,
+        self_bias: Tensor,
+        cross: tuple[Tensor, Tensor],
+        cross_bias: Tensor,
+        past: SelfCache | None = None,
+    ) -> Tensor:
+        """Apply the layer.
+
+        Args:
+            x: (B, T, D).
+            self_bias: (1 or B, H, T, T'), T' counting the cached positions too.
+            cross: the encoder's keys and values, ``encoder_attn.keys_values(states)``; B rows, or B / beam when T = 1.
+            cross_bias: (1 or B, H, T, P+S).
+            past: keys and values of earlier positions, extended in place by these.
+        """
+        y = self.self_attn_layer_norm(x)
+        keys, values = self.self_attn.keys_values(y)
+        if past is not None:
+            keys, values = past.append(keys, values)
+        y = self.self_attn_ln(self.self_attn(y, keys, values, self_bias))
+        x = x + self.drop_path(self.dropout(y))
+        # While decoding by beam search (T = 1), a sentence's hypotheses share its keys and values: they attend side by
+        # side, as positions of one row.
+        y = self.encoder_attn_layer_norm(x).view(cross[0].size(0), -1, x.size(-1))
+        y = self.cross_attn_ln(self.encoder_attn(y, *cross, cross_bias)).view_as(x)
+        x = x + self.drop_path(self.dropout(y))
+        return self.feed_forward(x)
+
+
+class SelfCache:
+    """Keys and values of the positions decoded so far, for one layer: (B, H, T, D/H) each."""
+
+    def __init__(self) -> None:
+        self._keys: Tensor | None = None
+        self._values: Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of batch rows held."""
+        return 0 if self._keys is None else self._keys.size(0)
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add new positions; return all keys and values."""
+        if self._keys is not None and self._values is not None:
+            keys, values = torch.cat([self._keys, keys], dim=2), torch.cat([self._values, values], dim=2)
+        self._keys, self._values = keys, values
+        return keys, values
+
+    def reorder(self, order: Tensor) -> None:
+        """Keep the batch rows ``order``."""
+        if self._keys is not None and self._values is not None:
+            self._keys, self._values = self._keys.index_select(0, order), self._values.index_select(0, order)

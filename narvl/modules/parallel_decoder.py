@@ -1,0 +1,78 @@
+"""NARVL's decoder: learnable queries in, all tokens out in one pass (model.md 4; paper, section 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from fairseq.models import FairseqDecoder
+from torch import Tensor, nn
+
+from narvl.errors import UsageError
+from narvl.modules.attention import mask_keys
+from narvl.modules.decoder import DecoderStack
+
+if TYPE_CHECKING:
+    from fairseq.data import Dictionary
+
+    from narvl.models._config import NARVLConfig
+    from narvl.modules.encoder import EncoderOutput
+
+
+class NARVLDecoder(FairseqDecoder, DecoderStack):
+    """Predicts N tokens or blanks side by side; its weights are the AR decoder's plus queries and a blank.
+
+    The blank is a class of the output alone, never an input token: it has a row of its own, beside the shared token
+    table, as the last of V + 1 logits. It therefore trains where the table is frozen (``--freeze-embedding``).
+
+    Args:
+        cfg: the model's configuration.
+        dictionary: the vocabulary without the blank (V symbols).
+        embed_tokens: the shared token table (V, D).
+    """
+
+    def __init__(self, cfg: NARVLConfig, dictionary: Dictionary, embed_tokens: nn.Embedding) -> None:
+        super().__init__(dictionary)
+        self.build_stack(cfg, embed_tokens)
+        width = cfg.embed_dim
+        self.query_embed = nn.Embedding(cfg.num_queries, width) if cfg.decoder_input == "queries" else None
+        if self.query_embed is not None:
+            nn.init.normal_(self.query_embed.weight, std=0.02)
+        self.blank_embed = nn.Embedding(1, width)
+        nn.init.normal_(self.blank_embed.weight, std=width**-0.5)
+
+    def forward(
+        self, prev_output_tokens: Tensor | None, encoder_out: EncoderOutput
+    ) -> tuple[Tensor, dict[str, Tensor | None]]:
+        """Compute logits; they depend on no output token, so ``prev_output_tokens`` is not looked at.
+
+        Returns:
+            Logits (B, N, V + 1), the blank last, and ``extra`` with ``padding``: (B, N), True at positions that carry
+            no output, or None. Queries are never padded; an encoder sequence as input may be.
+        """
+        states = encoder_out.states
+        padding = None
+        if self.query_embed is not None:
+            x = self.query_embed.weight.unsqueeze(0)
+        else:
+            x, padding = encoder_out.embedded, encoder_out.padding
+            if x.size(1) > self.max_target_positions:
+                raise UsageError(
+                    f"--decoder-input encoder: the input has {x.size(1)} positions, --max-target-positions allows "
+                    f"{self.max_target_positions}. Raise it or lower --patch-image-size."
+                )
+        x = self.embed(x.expand(states.size(0), -1, -1))
+        self_biases, cross_bias = self.position_biases(x.size(1), encoder_out.positions)
+        x = self.run_layers(
+            x,
+            [mask_keys(bias, padding) for bias in self_biases],
+            mask_keys(cross_bias, encoder_out.padding),
+            self.cross_keys_values(encoder_out),
+        )
+        logits = torch.cat([F.linear(x, self.embed_tokens.weight), F.linear(x, self.blank_embed.weight)], dim=-1)
+        return logits, {"padding": padding}
+
+    def max_positions(self) -> int:
+        """Return the longest output, in tokens."""
+        return self.max_target_positions

@@ -1,0 +1,1 @@
+"""The registered tasks; what they share is in ``_base``."""

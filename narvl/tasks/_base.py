@@ -1,0 +1,179 @@
+"""What every task shares: vocabulary, data sets, generators, and a metric in validation.
+
+No postponed annotations here: fairseq reads the fields' types at run time.
+"""
+
+import dataclasses
+import json
+import logging
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from fairseq.data.encoders.gpt2_bpe import GPT2BPE
+from fairseq.dataclass import FairseqDataclass
+from fairseq.dataclass.configs import GenerationConfig
+from fairseq.logging import metrics
+from fairseq.tasks import FairseqTask
+from omegaconf import MISSING
+from torch import Tensor
+
+from narvl.data.dataset import Example, VisionLanguageDataset
+from narvl.data.tsv import COLUMNS, TsvFile
+from narvl.data.vocabulary import Vocabulary
+from narvl.decoding.beam import BeamGenerator
+from narvl.decoding.parallel import ParallelGenerator
+from narvl.errors import UsageError
+from narvl.models.narvl import NARVLModel
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class VisionLanguageConfig(FairseqDataclass):
+    """Configuration of every task."""
+
+    data: str = field(default=MISSING, metadata={"help": "folder with train.tsv, valid.tsv, test.tsv in OFA's layout"})
+    bpe_dir: Optional[str] = field(
+        default=None,
+        metadata={"help": "folder with encoder.json, vocab.bpe, dict.txt (default: the data folder)"},
+    )
+    patch_image_size: int = field(
+        default=480, metadata={"help": "side of the square that images are resized to, in pixels (at most 672)"}
+    )
+    max_src_words: int = field(default=80, metadata={"help": "words of a prompt that are kept"})
+    max_tgt_words: int = field(default=20, metadata={"help": "words of a target that are kept"})
+    code_dict_size: int = field(
+        default=8192, metadata={"help": "image codes in the vocabulary; 8192 in OFA's checkpoints, 0 leaves them out"}
+    )
+    num_bins: int = field(default=1000, metadata={"help": "location bins in the vocabulary; 1000 in OFA's checkpoints"})
+    skip_bad_rows: bool = field(
+        default=False, metadata={"help": "log and count rows that cannot be used, instead of stopping at the first"}
+    )
+    no_valid_generation: bool = field(
+        default=False, metadata={"help": "in validation compute the loss alone, without decoding and its metric"}
+    )
+    valid_generation_args: str = field(
+        default='{"beam": 1, "max_len_b": 40}',
+        metadata={"help": "fairseq-generate's options for decoding in validation, as JSON (autoregressive models)"},
+    )
+
+
+class VisionLanguageTask(FairseqTask):
+    """A task over images and text: rows of a TSV file in, a short text out.
+
+    Subclasses name their columns, parse a row, say which symbols may be said, and score an output in validation.
+    """
+
+    #: Key of ``narvl.data.tsv.COLUMNS``.
+    columns: str
+    #: Name under which validation logs the task's metric; the higher, the better.
+    metric: str
+
+    def __init__(self, cfg: VisionLanguageConfig) -> None:
+        super().__init__(cfg)
+        self.vocabulary = Vocabulary(cfg.bpe_dir or cfg.data, cfg.code_dict_size, cfg.num_bins)
+        self.valid_options = _generation_options(cfg.valid_generation_args)
+
+    def parse(self, fields: list[str]) -> Example:
+        """Turn a row into an example; raises DataError without file and row."""
+        raise TypeError(f"{type(self).__name__} parses no rows")
+
+    def allowed(self) -> Tensor:
+        """Return which symbols the task may say, bool (V,)."""
+        return self.vocabulary.text_mask()
+
+    def score(self, indices: Sequence[int], outputs: Sequence[str]) -> float:
+        """Return the summed metric of some validation rows' outputs."""
+        raise TypeError(f"{type(self).__name__} has no metric")
+
+    def load_dataset(self, split: str, combine: bool = False, **unused: Any) -> None:
+        """Open ``DATA/SPLIT.tsv`` (fairseq's hook)."""
+        rows = TsvFile(Path(self.cfg.data) / f"{split}.tsv", COLUMNS[self.columns])
+        self.datasets[split] = VisionLanguageDataset(
+            rows,
+            self.parse,
+            self.vocabulary,
+            self.cfg.patch_image_size,
+            shuffle=split == "train",
+            skip_bad_rows=self.cfg.skip_bad_rows,
+        )
+        logger.info("%s: %d rows", rows.path, len(rows))
+
+    def build_generator(
+        self,
+        models: list[Any],
+        args: Any,
+        seq_gen_cls: Any = None,
+        extra_gen_cls_kwargs: Any = None,
+        prefix_allowed_tokens_fn: Any = None,
+    ) -> Any:
+        """Build what decodes these models: parallel or beam search (fairseq's hook)."""
+        if isinstance(models[0], NARVLModel):
+            return ParallelGenerator(self.target_dictionary, self.allowed())
+
+        def beam(models: list[Any], dictionary: Any, **options: Any) -> BeamGenerator:
+            return BeamGenerator(models, dictionary, allowed=self.allowed(), **options)
+
+        return super().build_generator(models, args, beam, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
+
+    def build_bpe(self, args: Any) -> GPT2BPE:
+        """Return the task's own BPE, so that ``fairseq-generate`` needs no flags for it (fairseq's hook)."""
+        return self.vocabulary.bpe
+
+    def decode(self, tokens: Tensor) -> str:
+        """Decode output tokens to text."""
+        return self.vocabulary.decode(tokens)
+
+    def valid_step(
+        self, sample: dict[str, Any], model: Any, criterion: Any
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Compute the validation loss, and the task's metric on what the model says (fairseq's hook)."""
+        loss, sample_size, log = super().valid_step(sample, model, criterion)
+        if not self.cfg.no_valid_generation:
+            generator = self.build_generator([model], self.valid_options)
+            hypotheses = self.inference_step(generator, [model], sample)
+            outputs = [self.decode(row[0]["tokens"]) for row in hypotheses]
+            log["metric_sum"] = self.score(sample["id"].tolist(), outputs)
+            log["metric_count"] = len(outputs)
+        return loss, sample_size, log
+
+    def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
+        """Log the mean of the task's metric beside the criterion's values (fairseq's hook)."""
+        super().reduce_metrics(logging_outputs, criterion)
+        count = sum(float(log.get("metric_count", 0)) for log in logging_outputs)
+        if count:
+            total = sum(float(log.get("metric_sum", 0)) for log in logging_outputs)
+            metrics.log_scalar(self.metric, total / count, count, round=3)
+
+    def max_positions(self) -> None:
+        """Leave sizes to the data set: every row fits (fairseq's hook)."""
+        return None
+
+    @property
+    def source_dictionary(self) -> Any:
+        """The vocabulary as fairseq's dictionary."""
+        return self.vocabulary.dictionary
+
+    @property
+    def target_dictionary(self) -> Any:
+        """The same dictionary: source and target share it."""
+        return self.vocabulary.dictionary
+
+
+def _generation_options(text: str) -> Namespace:
+    """Parse ``--valid-generation-args``."""
+    known = {entry.name for entry in dataclasses.fields(GenerationConfig)}
+    try:
+        options = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--valid-generation-args {text!r} is not JSON ({error}). Write e.g. '{{\"beam\": 1}}'.") from error
+    if not isinstance(options, dict) or not options.keys() <= known:
+        raise UsageError(
+            f"--valid-generation-args {text!r}: give fairseq-generate's options, e.g. beam, max_len_b, min_len, "
+            "no_repeat_ngram_size, lenpen."
+        )
+    return Namespace(**options)
+

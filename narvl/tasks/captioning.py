@@ -1,0 +1,41 @@
+"""Task ``captioning``: an image in, a caption out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from fairseq.tasks import register_task
+
+from narvl.data import captioning
+from narvl.data.dataset import Example
+from narvl.data.text import clean_caption
+from narvl.evaluation.caption import CorpusCider
+from narvl.tasks._base import VisionLanguageConfig, VisionLanguageTask
+
+
+@dataclass
+class CaptioningConfig(VisionLanguageConfig):
+    """Configuration of ``captioning``."""
+
+
+@register_task("captioning", dataclass=CaptioningConfig)
+class CaptioningTask(VisionLanguageTask):
+    """Validation logs CIDEr, times 100 as papers print it."""
+
+    columns = "captioning"
+    metric = "cider"
+
+    def parse(self, fields: list[str]) -> Example:
+        """Turn a row into an example (``narvl.data.captioning``)."""
+        return captioning.example(fields, self.cfg.max_tgt_words)
+
+    def score(self, indices: Sequence[int], outputs: Sequence[str]) -> float:
+        """Return the summed CIDEr of some validation rows' captions."""
+        return 100 * sum(
+            self._cider.score(index, clean_caption(text, len(text))) for index, text in zip(indices, outputs, strict=True)
+        )
+
+    @cached_property
+    def _cider(self) -> CorpusCider:
+        rows = self.datasets["valid"].rows
+        return CorpusCider([captioning.references(rows[index]) for index in range(len(rows))])
