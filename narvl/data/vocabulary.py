@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import torch
@@ -12,6 +13,21 @@ from torch import Tensor
 from narvl.errors import UsageError
 
 BPE_FILES = ("encoder.json", "vocab.bpe", "dict.txt")
+
+
+class SymbolBPE(GPT2BPE):
+    """GPT-2's BPE, with the symbols that are no text (``<bin_7>``, fillers) left as they are.
+
+    fairseq's own class stops at the first symbol that is no number.
+    """
+
+    def decode(self, x: str) -> str:
+        """Decode a line of BPE ids and symbols, separated by blanks."""
+        runs = itertools.groupby(x.split(), key=self._is_text)
+        return "".join(super(SymbolBPE, self).decode(" ".join(run)) if text else " ".join(run) for text, run in runs)
+
+    def _is_text(self, token: str) -> bool:
+        return token.isdigit() and int(token) in self.bpe.decoder
 
 
 class Vocabulary:
@@ -25,7 +41,7 @@ class Vocabulary:
     Attributes:
         dictionary: fairseq's dictionary of all V symbols. The blank is not one of them: it is an output class of the
             parallel model alone, so it can never show in a decoded string.
-        bpe: fairseq's GPT-2 BPE.
+        bpe: the BPE that turns text into the dictionary's symbols and back.
 
     Raises:
         UsageError: a file is missing or the folder's files do not belong together.
@@ -42,9 +58,9 @@ class Vocabulary:
         config = GPT2BPEConfig(
             gpt2_encoder_json=str(directory / "encoder.json"), gpt2_vocab_bpe=str(directory / "vocab.bpe")
         )
-        self.bpe = GPT2BPE(config)
+        self.bpe = SymbolBPE(config)
         self.dictionary = Dictionary.load(str(directory / "dict.txt"))
-        known: dict[int, str] = self.bpe.bpe.decoder
+        known = self.bpe.bpe.decoder
         # dict.txt may be padded with fillers that the BPE cannot decode; they must never be said.
         self._sayable = [
             index

@@ -21,7 +21,8 @@ class ParallelGenerator:
 
     Args:
         dictionary: the vocabulary.
-        allowed: which symbols the task may say (V,); None allows all. The blank is always allowed.
+        allowed: which symbols the task may say (V,); the others' probability is given to them, and to the blank, which
+            is always allowed. None allows all.
     """
 
     def __init__(self, dictionary: Dictionary, allowed: Tensor | None = None) -> None:
@@ -66,11 +67,11 @@ class ParallelGenerator:
         logits, extra = model(**net_input)
         if extra["padding"] is not None:
             logits = silence(logits, extra["padding"], model.blank)
-        log_probs = torch.log_softmax(logits.float(), dim=-1)
+        logits = logits.float()
         if self.allowed is not None:
-            forbidden = ~self.allowed.to(log_probs.device)
-            log_probs[..., : len(forbidden)].masked_fill_(forbidden, float("-inf"))
-        return log_probs
+            forbidden = ~self.allowed.to(logits.device)
+            logits[..., : len(forbidden)].masked_fill_(forbidden, float("-inf"))
+        return torch.log_softmax(logits, dim=-1)
 
     def _hypothesis(self, tokens: Tensor, log_probs: Tensor) -> dict[str, Any]:
         score = float(log_probs.mean()) if len(log_probs) else 0.0

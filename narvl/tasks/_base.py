@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from fairseq.data.encoders.gpt2_bpe import GPT2BPE
 from fairseq.dataclass import FairseqDataclass
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.logging import metrics
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from narvl.data.dataset import Example, VisionLanguageDataset
 from narvl.data.tsv import COLUMNS, TsvFile
-from narvl.data.vocabulary import Vocabulary
+from narvl.data.vocabulary import SymbolBPE, Vocabulary
 from narvl.decoding.beam import BeamGenerator
 from narvl.decoding.parallel import ParallelGenerator
 from narvl.errors import UsageError
@@ -119,7 +118,7 @@ class VisionLanguageTask(FairseqTask):
 
         return super().build_generator(models, args, beam, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
 
-    def build_bpe(self, args: Any) -> GPT2BPE:
+    def build_bpe(self, args: Any) -> SymbolBPE:
         """Return the task's own BPE, so that ``fairseq-generate`` needs no flags for it (fairseq's hook)."""
         return self.vocabulary.bpe
 
