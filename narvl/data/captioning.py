@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from narvl.data.dataset import Example
+from narvl.data.sample import Example
 from narvl.data.text import clean_caption
 from narvl.data.tsv import SEPARATOR
 from narvl.errors import DataError

@@ -1,50 +1,23 @@
-"""The data set of every task: a TSV row becomes a sample, samples become a batch."""
+"""The data set of every task: rows of a TSV file as samples, in an order, in batches."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from fairseq.data import FairseqDataset, data_utils
-from torch import Tensor
+from fairseq.data import FairseqDataset
 
 from narvl.data.image import decode_image, patch_transform
+from narvl.data.sample import Example, Sample, collate, make_sample
 from narvl.data.tsv import TsvFile
 from narvl.data.vocabulary import Vocabulary
 from narvl.errors import DataError
 from narvl.modules.backbone import STRIDE
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Example:
-    """What a task makes of a row.
-
-    Attributes:
-        prompt: what the model reads beside the image; begins with a blank.
-        target: what it should say; begins with a blank.
-        image: the image column, base64.
-    """
-
-    prompt: str
-    target: str
-    image: str
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A row, ready for a batch: index, prompt tokens (S,), target tokens (L,) with ``</s>``, image (3, size, size)."""
-
-    index: int
-    source: Tensor
-    target: Tensor
-    image: Tensor
 
 
 class VisionLanguageDataset(FairseqDataset):
@@ -102,47 +75,11 @@ class VisionLanguageDataset(FairseqDataset):
 
     def _sample(self, index: int) -> Sample:
         example = self.parse(self.rows[index])
-        dictionary = self.vocabulary.dictionary
-        bos, eos = torch.tensor([dictionary.bos()]), torch.tensor([dictionary.eos()])
-        return Sample(
-            index=index,
-            source=torch.cat([bos, self.vocabulary.encode(example.prompt), eos]),
-            target=torch.cat([self.vocabulary.encode(example.target), eos]),
-            image=self.transform(decode_image(example.image)),
-        )
+        return make_sample(index, example, self.transform(decode_image(example.image)), self.vocabulary)
 
     def collater(self, samples: Sequence[Sample | None]) -> dict[str, Any]:
-        """Make a batch; empty when every row was skipped.
-
-        Returns:
-            ``id`` (B,), ``nsentences``, ``ntokens``, ``target`` (B, L) right-padded, ``target_lengths`` (B,), and
-            ``net_input``: ``src_tokens`` (B, S), ``src_lengths`` (B,), ``patch_images`` (B, 3, size, size),
-            ``patch_masks`` (B,), ``prev_output_tokens`` (B, L).
-        """
-        kept = [sample for sample in samples if sample is not None]
-        if not kept:
-            return {}
-        pad, bos, eos = (getattr(self.vocabulary.dictionary, name)() for name in ("pad", "bos", "eos"))
-
-        def merge(rows: list[Tensor]) -> Tensor:
-            return data_utils.collate_tokens(rows, pad, eos, left_pad=False)
-
-        begin = torch.tensor([bos])
-        target_lengths = torch.tensor([len(sample.target) for sample in kept])
-        return {
-            "id": torch.tensor([sample.index for sample in kept]),
-            "nsentences": len(kept),
-            "ntokens": int(target_lengths.sum()),
-            "target": merge([sample.target for sample in kept]),
-            "target_lengths": target_lengths,
-            "net_input": {
-                "src_tokens": merge([sample.source for sample in kept]),
-                "src_lengths": torch.tensor([len(sample.source) for sample in kept]),
-                "patch_images": torch.stack([sample.image for sample in kept]),
-                "patch_masks": torch.ones(len(kept), dtype=torch.bool),
-                "prev_output_tokens": merge([torch.cat([begin, sample.target[:-1]]) for sample in kept]),
-            },
-        }
+        """Make a batch (``narvl.data.sample.collate``); empty when every row was skipped."""
+        return collate([sample for sample in samples if sample is not None], self.vocabulary.dictionary)
 
     def ordered_indices(self) -> npt.NDArray[np.int64]:
         """Return the rows' order: the file's, or a new random one each epoch (fairseq seeds numpy with the epoch)."""

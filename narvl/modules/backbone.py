@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from timm.models.resnet import Bottleneck, ResNet
+from timm.models.resnet import Bottleneck, make_blocks
 from torch import Tensor, nn
 
 #: Pixels a patch covers along each side.
@@ -12,10 +11,11 @@ STRIDE = 16
 BATCH_NORM_MODES = ("live", "frozen", "sync")
 
 
-class Backbone(ResNet):
+class Backbone(nn.Module):
     """ResNet v1.5 bottleneck network, stem and stages 1-3, without pooling (model.md 2; OFA paper, section 3.1).
 
-    Parameter names are timm's, which are those of OFA's checkpoints (``conv1``, ``bn1``, ``layer1.0.conv1``, ...).
+    The stages are timm's; parameter names are theirs, which are those of OFA's checkpoints (``conv1``, ``bn1``,
+    ``layer1.0.conv1``, ...).
 
     Args:
         blocks: blocks of stages 1-3, e.g. ``(3, 4, 23)`` for ResNet-101.
@@ -34,17 +34,28 @@ class Backbone(ResNet):
         batch_norm: str = "live",
         freeze: bool = False,
     ) -> None:
-        super().__init__(
-            Bottleneck,
-            blocks,
-            num_classes=0,
-            channels=(width, 2 * width, 4 * width),
-            norm_layer=nn.SyncBatchNorm if batch_norm == "sync" else nn.BatchNorm2d,
-            drop_path_rate=drop_path_rate,
-        )
+        super().__init__()
         self.out_channels = 16 * width
         self._frozen_statistics = freeze or batch_norm == "frozen"
+        norm = nn.SyncBatchNorm if batch_norm == "sync" else nn.BatchNorm2d
+        self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = norm(width)
+        self.act1 = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        stages, _ = make_blocks(
+            (Bottleneck,) * 3,
+            channels=(width, 2 * width, 4 * width),
+            block_repeats=blocks,
+            inplanes=width,
+            norm_layer=norm,
+            act_layer=nn.ReLU,
+            drop_path_rate=drop_path_rate,
+        )
+        for name, stage in stages:
+            self.add_module(name, stage)
         for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if freeze or (self._frozen_statistics and isinstance(module, nn.BatchNorm2d)):
                 for parameter in module.parameters(recurse=False):
                     parameter.requires_grad = False
@@ -53,8 +64,7 @@ class Backbone(ResNet):
     def train(self, mode: bool = True) -> Backbone:
         """Switch the training mode, leaving frozen batch norm on its stored statistics."""
         super().train(mode)
-        # timm's constructor may call this before the attribute exists.
-        if getattr(self, "_frozen_statistics", False):
+        if self._frozen_statistics:
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
@@ -70,4 +80,4 @@ class Backbone(ResNet):
 
 def flatten_map(features: Tensor) -> Tensor:
     """Flatten a map (B, C, h, w) row by row into patch tokens (B, P, C)."""
-    return torch.flatten(features, 2).transpose(1, 2)
+    return features.flatten(2).transpose(1, 2)

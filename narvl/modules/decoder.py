@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from narvl.modules.layers import DecoderLayer, SelfCache
@@ -40,7 +40,7 @@ class DecoderStack(nn.Module):
         self.self_pos_k_linear = nn.Linear(width, width)
         self.cross_pos_q_linear = nn.Linear(width, width)
         self.cross_pos_k_linear = nn.Linear(width, width)
-        drop_path = torch.linspace(0, cfg.decoder_drop_path_rate, cfg.decoder_layers).tolist()
+        drop_path = np.linspace(0, cfg.decoder_drop_path_rate, cfg.decoder_layers).tolist()
         self.layers = nn.ModuleList(
             DecoderLayer(width, cfg.ffn_embed_dim, heads, cfg.dropout, cfg.attention_dropout, rate)
             for rate in drop_path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
@@ -93,7 +94,7 @@ class OFAEncoder(FairseqEncoder):
         self.pos_q_linear = nn.Linear(width, width)
         self.pos_k_linear = nn.Linear(width, width)
 
-        drop_path = torch.linspace(0, cfg.encoder_drop_path_rate, cfg.encoder_layers).tolist()
+        drop_path = np.linspace(0, cfg.encoder_drop_path_rate, cfg.encoder_layers).tolist()
         self.layers = nn.ModuleList(
             EncoderLayer(width, cfg.ffn_embed_dim, heads, cfg.dropout, cfg.attention_dropout, rate)
             for rate in drop_path
@@ -151,6 +152,10 @@ class OFAEncoder(FairseqEncoder):
             bias[:, patches:, patches:] += text_table(text_buckets)
             x = layer(x, mask_keys(bias.unsqueeze(0), padding))
         return EncoderOutput(self.layer_norm(x), padding, positions, embedded)
+
+    def forward_torchscript(self, net_input: dict[str, Tensor]) -> EncoderOutput:
+        """Encode a batch's ``net_input`` (fairseq's beam search calls this)."""
+        return self(**{name: value for name, value in net_input.items() if name != "prev_output_tokens"})
 
     def reorder_encoder_out(self, encoder_out: EncoderOutput, new_order: Tensor) -> EncoderOutput:
         """Keep the batch rows ``new_order`` (beam search)."""

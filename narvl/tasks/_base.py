@@ -19,7 +19,8 @@ from fairseq.tasks import FairseqTask
 from omegaconf import MISSING
 from torch import Tensor
 
-from narvl.data.dataset import Example, VisionLanguageDataset
+from narvl.data.dataset import VisionLanguageDataset
+from narvl.data.sample import Example
 from narvl.data.tsv import COLUMNS, TsvFile
 from narvl.data.vocabulary import SymbolBPE, Vocabulary
 from narvl.decoding.beam import BeamGenerator

@@ -7,7 +7,7 @@ from functools import cached_property
 from fairseq.tasks import register_task
 
 from narvl.data import captioning
-from narvl.data.dataset import Example
+from narvl.data.sample import Example
 from narvl.data.text import clean_caption
 from narvl.evaluation.caption import CorpusCider
 from narvl.tasks._base import VisionLanguageConfig, VisionLanguageTask

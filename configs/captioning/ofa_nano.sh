@@ -1,0 +1,6 @@
+# The autoregressive teacher of the embedded scenes.
+# Command:  run_scripts/train.sh captioning/ofa_nano DATA SAVE_DIR     (DATA from: narvl scenes --out DATA)
+source "$root/configs/captioning/scenes.sh"
+model=(--arch ofa_nano --dropout 0.0)
+criterion=(--criterion label_smoothed_cross_entropy --label-smoothing 0.0)
+schedule=(--lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 2000 --max-update 2000)

@@ -1,0 +1,25 @@
+"""Options of beam search that several subcommands share; a parallel model needs none of them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_decoding_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of beam search."""
+    group = parser.add_argument_group("autoregressive models")
+    group.add_argument("--beam", type=int, default=5, metavar="N", help="hypotheses kept in beam search")
+    group.add_argument("--max-len-b", type=int, default=40, metavar="N", help="longest output, in tokens")
+    group.add_argument(
+        "--no-repeat-ngram-size", type=int, default=0, metavar="N", help="say no n-gram of this size twice; 0 allows all"
+    )
+
+
+def decoding_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options under fairseq-generate's names."""
+    return {
+        "beam": args.beam,
+        "max_len_b": args.max_len_b,
+        "no_repeat_ngram_size": args.no_repeat_ngram_size,
+    }

@@ -1,0 +1,94 @@
+"""Time checkpoints side by side at batch size 1: AR beam search, AR greedy and NARVL, interleaved in one run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HELP = "time checkpoints side by side, one image at a time"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's arguments."""
+    from narvl.commands.decoding_options import add_decoding_options
+
+    parser.add_argument("--data", required=True, metavar="DATA", help="data folder; its images are what is timed")
+    parser.add_argument("--split", default="test", help="which of its TSV files")
+    parser.add_argument(
+        "--run",
+        dest="runs",
+        action="append",
+        required=True,
+        metavar="NAME=CKPT",
+        help="a checkpoint and its name; repeat. An autoregressive one is timed twice: by beam search and greedy",
+    )
+    parser.add_argument("--bpe-dir", metavar="DIR", help="folder of the BPE files, if moved since training")
+    parser.add_argument("--samples", type=int, default=100, metavar="N", help="images that count")
+    parser.add_argument("--warmup", type=int, default=5, metavar="N", help="images run before them and dropped")
+    parser.add_argument("--cpu", action="store_true", help="stay on the CPU even where there is a GPU")
+    parser.add_argument("--json", metavar="OUT", help="also write the figures, and where they come from, to a file")
+    add_decoding_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    import itertools
+
+    import torch
+    from tabulate import tabulate
+    from tqdm import tqdm
+
+    from narvl.commands.decoding_options import decoding_options
+    from narvl.data.captioning import PROMPT
+    from narvl.data.image import decode_image
+    from narvl.data.tsv import COLUMNS, TsvFile
+    from narvl.errors import UsageError
+    from narvl.evaluation.latency import Contender, measure, summarise
+    from narvl.inference import Predictor
+    from narvl.provenance import provenance
+
+    if args.samples < 1 or args.warmup < 0:
+        raise UsageError(f"--samples {args.samples} --warmup {args.warmup}: give at least 1 and 0.")
+    options = decoding_options(args)
+    contenders: list[Contender] = []
+    predictors: list[Predictor] = []
+    for entry in args.runs:
+        name, separator, path = entry.partition("=")
+        if not (name and separator and path):
+            raise UsageError(f"--run {entry!r}: write NAME=CKPT, e.g. --run NARVL=runs/narvl/checkpoint_best.pt.")
+        predictor = Predictor(path, args.bpe_dir, args.cpu)
+        predictors.append(predictor)
+        beams = [1] if predictor.parallel else sorted({args.beam, 1}, reverse=True)
+        for beam in beams:
+            generator = predictor.generator(**{**options, "beam": beam})
+            decoding = "parallel" if predictor.parallel else f"AR beam {beam}" if beam > 1 else "AR greedy"
+
+            def decode(batch: dict, predictor: Predictor = predictor, generator: object = generator) -> None:
+                predictor.task.inference_step(generator, [predictor.model], batch)
+
+            contenders.append(Contender(name, decoding, predictor.model.encoder, decode))
+    if len({predictor.task.cfg.patch_image_size for predictor in predictors}) > 1:
+        raise UsageError("--run: the checkpoints see images of different --patch-image-size. Time them in runs apart.")
+
+    file = TsvFile(Path(args.data) / f"{args.split}.tsv", COLUMNS["captioning"])
+    rows = itertools.islice(itertools.cycle(range(len(file))), args.warmup + args.samples)
+    batches = [predictors[0].batch([decode_image(file[row][4])], [PROMPT]) for row in rows]
+    measure(contenders, tqdm(batches, desc="latency", unit="image", disable=None), args.warmup, predictors[0].device)
+    table = summarise(contenders)
+
+    columns = {
+        "run": "name",
+        "decoding": "decoding",
+        "median ms": "median_ms",
+        "p95 ms": "p95_ms",
+        "encoder ms": "encoder_ms",
+        "decoder ms": "decoder_ms",
+        "speed-up": "speedup",
+    }
+    cells = [[row[key] for key in columns.values()] for row in table]
+    sys.stdout.write(tabulate(cells, headers=list(columns), floatfmt=".2f", tablefmt="github") + "\n")
+    if args.json:
+        facts = {**provenance(), "threads": torch.get_num_threads(), "device": predictors[0].device.type}
+        Path(args.json).write_text(json.dumps({"rows": table, "provenance": facts}, indent=2) + "\n", encoding="utf-8")

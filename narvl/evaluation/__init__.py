@@ -1,0 +1,1 @@
+"""One definition of each metric: what was generated, and how good it is."""

@@ -1,0 +1,80 @@
+"""Loads a trained checkpoint for use outside fairseq's commands: model, task and the settings they were trained with."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import checkpoint_utils, utils
+from PIL import Image
+from torch import Tensor
+
+from narvl.data.image import patch_transform
+from narvl.data.sample import Example, collate, make_sample
+from narvl.errors import UsageError
+from narvl.models.narvl import NARVLModel
+from narvl.models.ofa import OFAModel
+from narvl.tasks._base import VisionLanguageTask
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says: the text, and its score (mean log-probability a token, natural logarithm)."""
+
+    text: str
+    score: float
+
+
+class Predictor:
+    """A checkpoint, ready to answer.
+
+    Args:
+        path: checkpoint of ``fairseq-train --user-dir narvl``.
+        bpe_dir: folder of the BPE files; None takes the one it was trained with.
+        cpu: stay on the CPU even where there is a GPU.
+
+    Raises:
+        UsageError: the checkpoint is missing or was not made by this plugin.
+    """
+
+    def __init__(self, path: str | Path, bpe_dir: str | None = None, cpu: bool = False) -> None:
+        if not Path(path).is_file():
+            raise UsageError(f"--path {path}: no such checkpoint. Train one, or give another file.")
+        overrides = {} if bpe_dir is None else {"bpe_dir": bpe_dir}
+        models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], arg_overrides=overrides)
+        if not isinstance(task, VisionLanguageTask) or not isinstance(models[0], OFAModel):
+            raise UsageError(f"--path {path}: a checkpoint of another project. Give one of fairseq-train --user-dir narvl.")
+        self.task: VisionLanguageTask = task
+        self.device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
+        self.model: OFAModel = models[0].to(self.device).eval()
+        self.transform = patch_transform(task.cfg.patch_image_size)
+
+    @property
+    def parallel(self) -> bool:
+        """Whether the model decodes in one pass."""
+        return isinstance(self.model, NARVLModel)
+
+    def generator(self, **options: Any) -> Any:
+        """Build what decodes the model; options are fairseq-generate's (``beam``, ``max_len_b``, ...)."""
+        return self.task.build_generator([self.model], Namespace(**options))
+
+    def batch(self, images: list[Image.Image], prompts: list[str]) -> dict[str, Any]:
+        """Make a batch of RGB images and their prompts, on the model's device."""
+        samples = [
+            make_sample(index, Example(prompt, "", ""), self.transform(image), self.task.vocabulary)
+            for index, (image, prompt) in enumerate(zip(images, prompts, strict=True))
+        ]
+        batch = collate(samples, self.task.target_dictionary)
+        return utils.move_to_cuda(batch) if self.device.type == "cuda" else batch
+
+    def answer(self, generator: Any, batch: dict[str, Any]) -> list[Answer]:
+        """Decode a batch to texts, best hypothesis each."""
+        best = [hypotheses[0] for hypotheses in self.task.inference_step(generator, [self.model], batch)]
+        return [Answer(self.task.decode(_tokens(hypothesis)), float(hypothesis["score"])) for hypothesis in best]
+
+
+def _tokens(hypothesis: dict[str, Any]) -> Tensor:
+    return hypothesis["tokens"].cpu()

@@ -1,0 +1,104 @@
+"""What every source writes in the same way: complete data directories, and a word on each row left out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from narvl.errors import DataError, UsageError
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "valid", "test")
+BPE_FILES = ("encoder.json", "vocab.bpe", "dict.txt")
+
+
+class BadRows:
+    """Stops at the first bad row, or, with ``--skip-bad-rows``, logs and counts each.
+
+    Args:
+        skip: log and count instead of stopping.
+
+    Attributes:
+        counts: skipped rows by reason.
+    """
+
+    def __init__(self, skip: bool) -> None:
+        self.skip = skip
+        self.counts: Counter[str] = Counter()
+
+    def report(self, reason: str, message: str, rows: int = 1) -> None:
+        """Report a bad row, or several that share a cause.
+
+        Args:
+            reason: the kind of fault, for the summary.
+            message: file, row, the value seen and the fix.
+            rows: how many rows are lost by it.
+
+        Raises:
+            DataError: ``message``, unless bad rows are skipped.
+        """
+        if not self.skip:
+            raise DataError(f"{message} Or leave such rows out with --skip-bad-rows.")
+        self.counts[reason] += rows
+        logger.warning("skipped: %s", message)
+
+
+def check_bpe_dir(bpe_dir: Path) -> None:
+    """Check that ``--bpe-dir`` holds the subword vocabulary.
+
+    Raises:
+        UsageError: a file of it is missing.
+    """
+    missing = [name for name in BPE_FILES if not (bpe_dir / name).is_file()]
+    if missing:
+        raise UsageError(
+            f"--bpe-dir {bpe_dir}: no {', '.join(missing)}. Give a folder that holds {', '.join(BPE_FILES)}."
+        )
+
+
+@contextlib.contextmanager
+def staged_data_directory(out: Path, splits: list[str], bpe_dir: Path) -> Iterator[dict[str, Path]]:
+    """Write a data directory so that its files appear only once all of them are complete.
+
+    Args:
+        out: the data directory; made where it does not exist.
+        splits: the splits to write.
+        bpe_dir: where the subword vocabulary is copied from; may be ``out``.
+
+    Yields:
+        For each split a temporary path in ``out`` to write its TSV file to. When the block ends well, the files take
+        their names (``SPLIT.tsv``); when it does not, they vanish.
+
+    Raises:
+        UsageError: ``out`` cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be made ({error}). Give a folder that can be written.") from error
+    for stale in (out / f"{split}.tsv" for split in SPLITS if split not in splits):
+        if stale.exists():
+            logger.warning("%s: left from an earlier run; there is no row for this split now", stale)
+    tsv_files = {split: _partial(out / f"{split}.tsv") for split in splits}
+    bpe_files = {} if bpe_dir.samefile(out) else {name: _partial(out / name) for name in BPE_FILES}
+    try:
+        for name, partial in bpe_files.items():
+            shutil.copyfile(bpe_dir / name, partial)
+        yield tsv_files
+        for name, partial in bpe_files.items():
+            partial.replace(out / name)
+        for split, partial in tsv_files.items():
+            partial.replace(out / f"{split}.tsv")
+    finally:
+        for partial in (*tsv_files.values(), *bpe_files.values()):
+            partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -1,0 +1,111 @@
+"""Rows of the TSV files: for each task, what is written about one scene, in OFA's columns."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from narvl.scenes.captions import write_captions
+from narvl.scenes.expressions import refer
+from narvl.scenes.hypotheses import ANSWER_OF, LABELS, write_hypothesis
+from narvl.scenes.questions import ask
+from narvl.scenes.render import png_bytes, render
+from narvl.scenes.world import Scene
+
+JOINT = "&&"
+# Training sees each object, and each label of the entailment task, so many times a scene; evaluation once.
+TRAINING_ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a TSV file.
+
+    Attributes:
+        fields: the columns, in OFA's order.
+        texts: the sentences written for the row, for people and for counting.
+        target: what the model is to say, beginning with a blank; None: a box, which is no text.
+    """
+
+    fields: tuple[str, ...]
+    texts: tuple[str, ...]
+    target: str | None
+
+
+def rows(task: str, scene: Scene, seed: int, training: bool) -> list[Row]:
+    """Write a scene's rows.
+
+    Args:
+        task: a key of TASKS.
+        scene: the scene.
+        seed: the data set's seed. With the scene's id it decides all that is left to chance.
+        training: whether the rows are of the training split, where one image has more rows.
+
+    Returns:
+        The rows, each with the image.
+    """
+    image = base64.urlsafe_b64encode(png_bytes(render(scene))).decode("ascii")
+    # Captions have a chance of their own: the entailment task's caption is then the first of the captioning task.
+    captions = write_captions(scene, random.Random(f"captions {seed} {scene.image_id}"))
+    return TASKS[task](scene, image, captions, random.Random(f"{task} {seed} {scene.image_id}"), training)
+
+
+def _captioning(scene: Scene, image: str, captions: list[str], rng: random.Random, training: bool) -> list[Row]:
+    groups = [(caption,) for caption in captions] if training else [tuple(captions)]
+    return [
+        Row(
+            (_row_id(scene, number), scene.image_id, JOINT.join(group), _object_names(scene), image),
+            group,
+            f" {group[0]}",
+        )
+        for number, group in enumerate(groups)
+    ]
+
+
+def _vqa(scene: Scene, image: str, captions: list[str], rng: random.Random, training: bool) -> list[Row]:
+    found = []
+    for number, question in enumerate(ask(scene, rng)):
+        answers = JOINT.join(f"{confidence}|!+{answer}" for confidence, answer in question.answers)
+        fields = (_row_id(scene, number), scene.image_id, question.text, answers, _object_names(scene), image)
+        found.append(Row(fields, (question.text, answers), f" {question.answers[0][1]}"))
+    return found
+
+
+def _grounding(scene: Scene, image: str, captions: list[str], rng: random.Random, training: bool) -> list[Row]:
+    found = []
+    for number, item in enumerate(scene.objects * _rounds(training)):
+        text, box = refer(scene, item, rng), ",".join(map(str, item.box))
+        found.append(Row((_row_id(scene, number), scene.image_id, text, box, image), (text, box), None))
+    return found
+
+
+def _entailment(scene: Scene, image: str, captions: list[str], rng: random.Random, training: bool) -> list[Row]:
+    found = []
+    for number, label in enumerate(LABELS * _rounds(training)):
+        text, caption = write_hypothesis(scene, label, rng), captions[0]
+        fields = (_row_id(scene, number), scene.image_id, image, text, caption, label)
+        found.append(Row(fields, (text, label), f" {ANSWER_OF[label]}"))
+    return found
+
+
+def _rounds(training: bool) -> int:
+    return TRAINING_ROUNDS if training else 1
+
+
+def _row_id(scene: Scene, number: int) -> str:
+    return f"{scene.image_id}-{number}"
+
+
+def _object_names(scene: Scene) -> str:
+    """What a detector would say: the class of each object."""
+    return JOINT.join(item.shape for item in scene.objects)
+
+
+TASKS: Mapping[str, Callable[[Scene, str, list[str], random.Random, bool], list[Row]]] = {
+    "captioning": _captioning,
+    "vqa": _vqa,
+    "grounding": _grounding,
+    "entailment": _entailment,
+}

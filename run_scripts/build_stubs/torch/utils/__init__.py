@@ -1,0 +1,1 @@
+"""Stands in for torch while fairseq is built: see utils/cpp_extension.py."""

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Decodes a split by a trained checkpoint: fairseq-generate with the recipe's task and generation flags, then yours.
+#
+# Usage: run_scripts/generate.sh RECIPE CHECKPOINT DATA SPLIT OUT [fairseq-generate's flags...]
+#
+#   RECIPE      the recipe it was trained by, for example captioning/narvl_nano
+#   CHECKPOINT  for example SAVE_DIR/checkpoint_best.pt
+#   SPLIT       valid, test, ...: DATA/SPLIT.tsv
+#   OUT         folder for generate-SPLIT.txt
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+[[ $# -ge 5 && $1 != -* ]] || usage "${BASH_SOURCE[0]}" "$@"
+
+load_recipe "$1"
+checkpoint_path=$2 data=$3 split=$4 out=$5
+shift 5
+exec fairseq-generate "$data" --user-dir "$root/narvl" "${task[@]}" "${generation[@]}" "${device[@]}" \
+    --path "$checkpoint_path" --gen-subset "$split" --results-path "$out" "$@"

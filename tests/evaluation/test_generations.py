@@ -1,0 +1,73 @@
+"""fairseq-generate's results file: the best text of each row, and a clear error for every damage."""
+
+from __future__ import annotations
+
+import pytest
+
+from narvl.errors import DataError
+from narvl.evaluation.generations import Generation, read_generations
+
+LOG = "2024-05-01 10:00:00 | INFO | fairseq_cli.generate | loading model(s)\n"
+
+
+def block(index: int, *hypotheses: str) -> str:
+    """Write one row's lines as fairseq-generate does, best hypothesis first."""
+    lines = [f"S-{index}\twhat does the image describe?", f"T-{index}\ta dog"]
+    for rank, text in enumerate(hypotheses):
+        lines += [f"H-{index}\t-0.{rank + 1}\t12 34", f"D-{index}\t-0.{rank + 1}\t{text}", f"P-{index}\t-0.1 -0.2"]
+    return "\n".join(lines) + "\n"
+
+
+def write(folder, text):
+    path = folder / "generate-test.txt"
+    path.write_text(text, encoding="utf-8", newline="\n")
+    return path
+
+
+def test_best_of_several_hypotheses_in_row_order(tmp_path):
+    text = (
+        LOG + block(2, "a cat", "the cat") + LOG + block(0, "a dog", "a dog") + "Generate test with beam=5: BLEU4 = 1\n"
+    )
+    assert read_generations(write(tmp_path, text)) == {0: Generation("a dog", -0.1), 2: Generation("a cat", -0.1)}
+    assert list(read_generations(tmp_path / "generate-test.txt")) == [0, 2]
+
+
+def test_order_of_batches_does_not_matter(tmp_path):
+    one = read_generations(write(tmp_path, block(0, "a") + block(1, "b")))
+    assert read_generations(write(tmp_path, block(1, "b") + block(0, "a"))) == one
+
+
+def test_an_empty_text_is_a_generation(tmp_path):
+    assert read_generations(write(tmp_path, block(0, "")))[0].text == ""
+
+
+def test_only_a_newline_ends_a_line_and_text_keeps_its_tabs(tmp_path):
+    assert read_generations(write(tmp_path, block(0, "a\u2028b\x85c\td")))[0].text == "a\u2028b\x85c\td"
+
+
+def test_missing_file_names_the_command_that_makes_it(tmp_path):
+    with pytest.raises(DataError, match=r"generate-valid.txt: no such file.*fairseq-generate .*--gen-subset valid"):
+        read_generations(tmp_path / "generate-valid.txt")
+
+
+def test_no_generated_text(tmp_path):
+    with pytest.raises(DataError, match="no D- line"):
+        read_generations(write(tmp_path, LOG + "S-0\tx\nH-0\t-0.1\t5\n"))
+
+
+@pytest.mark.parametrize("line", ["D-1\t-0.1", "D-x\t-0.1\ta dog", "D-1\tscore\ta dog", "D-1 -0.1 a dog"])
+def test_malformed_line_is_named_by_number(tmp_path, line):
+    with pytest.raises(DataError, match="line 6: malformed"):
+        read_generations(write(tmp_path, block(0, "a dog") + line + "\n"))
+
+
+def test_joined_runs_are_refused(tmp_path):
+    with pytest.raises(DataError, match="line 14: row id 0 appears a second time"):
+        read_generations(write(tmp_path, block(0, "a") + block(1, "b") + block(0, "c")))
+
+
+def test_not_utf8(tmp_path):
+    path = tmp_path / "generate-test.txt"
+    path.write_bytes(b"D-0\t-0.1\tcaf\xe9\n")
+    with pytest.raises(DataError, match="not UTF-8"):
+        read_generations(path)
