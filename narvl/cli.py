@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from narvl.errors import DataError, UsageError
 
-    logging.basicConfig(level=os.environ.get("LOGLEVEL", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=os.environ.get("LOGLEVEL", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
+    )
     args = build_parser().parse_args(argv)
     try:
         args.run(args)

@@ -1,4 +1,4 @@
-"""Repairs of third-party packages, made once at import: torchvision beside a CPU-only torch, fairseq on today's torch."""
+"""Repairs of third-party packages, made once at import: torchvision on a CPU-only torch, fairseq on today's torch."""
 
 from __future__ import annotations
 

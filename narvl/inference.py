@@ -1,4 +1,4 @@
-"""Loads a trained checkpoint for use outside fairseq's commands: model, task and the settings they were trained with."""
+"""A trained checkpoint, ready to answer outside fairseq's commands: model, task and their settings."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ class Predictor:
         overrides = {} if bpe_dir is None else {"bpe_dir": bpe_dir}
         models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], arg_overrides=overrides)
         if not isinstance(task, VisionLanguageTask) or not isinstance(models[0], OFAModel):
-            raise UsageError(f"--path {path}: a checkpoint of another project. Give one of fairseq-train --user-dir narvl.")
+            raise UsageError(
+                f"--path {path}: a checkpoint of another project. Give one of fairseq-train --user-dir narvl."
+            )
         self.task: VisionLanguageTask = task
         self.device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
         self.model: OFAModel = models[0].to(self.device).eval()

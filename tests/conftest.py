@@ -36,9 +36,10 @@ def build() -> Callable[..., tuple[Any, Any, Any]]:
     """Build (task, model, criterion) as fairseq-train does: ``build(data, arch, *flags)``."""
 
     def make(data: Path, arch: str, *flags: str) -> tuple[Any, Any, Any]:
-        import narvl  # noqa: F401
         from fairseq import options, tasks
         from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+        import narvl  # noqa: F401
 
         criterion = "query_ctc" if arch.startswith("narvl") else "label_smoothed_cross_entropy"
         args = options.parse_args_and_arch(

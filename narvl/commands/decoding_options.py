@@ -12,7 +12,11 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--beam", type=int, default=5, metavar="N", help="hypotheses kept in beam search")
     group.add_argument("--max-len-b", type=int, default=40, metavar="N", help="longest output, in tokens")
     group.add_argument(
-        "--no-repeat-ngram-size", type=int, default=0, metavar="N", help="say no n-gram of this size twice; 0 allows all"
+        "--no-repeat-ngram-size",
+        type=int,
+        default=0,
+        metavar="N",
+        help="never say an n-gram twice; 0: do",
     )
 
 

@@ -57,9 +57,7 @@ class ParallelCriterion(FairseqCriterion):
         """Compute each sample's loss from logits (B, N, V + 1)."""
         raise TypeError(f"{type(self).__name__} defines no loss")
 
-    def forward(
-        self, model: Any, sample: dict[str, Any], reduce: bool = True
-    ) -> tuple[Tensor, int, dict[str, Any]]:
+    def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """Compute a batch's loss.
 
         Returns:
@@ -109,8 +107,8 @@ class ParallelCriterion(FairseqCriterion):
         self._reached += reached
         if self._reached == 0 and self._seen >= _ENOUGH_TARGETS:
             raise UsageError(
-                f"--num-queries {queries}: not one of the {self._seen} targets seen so far can be said; the shortest of "
-                f"this batch needs {int(result.needed.min())} queries. Raise --num-queries or shorten the targets."
+                f"--num-queries {queries}: not one of the {self._seen} targets seen so far can be said; the shortest "
+                f"of this batch needs {int(result.needed.min())} queries. Raise --num-queries or shorten the targets."
             )
 
     @staticmethod

@@ -4,8 +4,8 @@ With B(z) the collapse of a path z (merge equal neighbours, then drop blanks), t
 
     -log sum over {z : B(z) = y} of  prod_i p_i(z_i)
 
-over the N queries i: CTC whose time steps are the queries. (Equation 1 of the paper prints the logarithm inside the sum;
-its method, and CTC, take it outside.)
+over the N queries i: CTC whose time steps are the queries. (Equation 1 of the paper prints the logarithm inside the
+sum; its method, and CTC, take it outside.)
 """
 
 from dataclasses import dataclass, field

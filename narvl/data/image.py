@@ -39,7 +39,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     The camera's rotation (EXIF) is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits.
     """
     image = ImageOps.exif_transpose(image) or image
-    if image.mode == "RGB":
+    if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
         # pillow's own conversion clips 16-bit values at 255 instead of scaling them.
@@ -95,8 +95,9 @@ def patch_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
     Returns:
         A function from an RGB image to a float tensor (3, size, size).
     """
-    import narvl.compat  # noqa: F401  (torchvision on a CPU-only torch)
     from torchvision import transforms
+
+    import narvl.compat  # noqa: F401  (torchvision on a CPU-only torch)
 
     return transforms.Compose(
         [
@@ -110,4 +111,3 @@ def patch_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
 def encode_base64(data: bytes) -> str:
     """Encode an image file's bytes for a TSV file's image column (URL-safe base64)."""
     return base64.urlsafe_b64encode(data).decode("ascii")
-

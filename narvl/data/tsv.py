@@ -1,4 +1,4 @@
-"""Reads OFA's TSV files row by row: an index of byte offsets, then one seek a row, so that file size does not matter."""
+"""Reads OFA's TSV files row by row: an index of byte offsets, then one seek a row, whatever the file's size."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _row_offsets(path: Path) -> npt.NDArray[np.int64]:
             np.save(partial, np.concatenate([stamp, offsets]))
             os.replace(partial, store)
         except OSError as error:
-            logger.warning("%s: the row index could not be stored (%s); it will be made anew at each start", store, error)
+            logger.warning("%s: the row index was not stored (%s) and will be made at each start", store, error)
     return offsets
 
 

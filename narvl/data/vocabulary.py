@@ -68,7 +68,9 @@ class Vocabulary:
             if self.dictionary[index].isdigit() and int(self.dictionary[index]) in known
         ]
         if not self._sayable:
-            raise UsageError(f"--bpe-dir {directory}: dict.txt and encoder.json share no token. Give files made together.")
+            raise UsageError(
+                f"--bpe-dir {directory}: dict.txt and encoder.json share no token. Give files made together."
+            )
         self.dictionary.add_symbol("<mask>")
         for index in range(code_dict_size):
             self.dictionary.add_symbol(f"<code_{index}>")

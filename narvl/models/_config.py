@@ -101,7 +101,7 @@ class OFAConfig(FairseqDataclass):
     resnet_drop_path_rate: float = field(default=0.0, metadata={"help": "stochastic depth of the last ResNet block"})
     batch_norm: ChoiceEnum(BATCH_NORM_MODES) = field(  # type: ignore[valid-type]
         default="live",
-        metadata={"help": "ResNet batch norm in training: batch statistics, stored ones (not trained), or over all GPUs"},
+        metadata={"help": "ResNet batch norm in training: batch statistics, stored ones, or those of all GPUs"},
     )
     freeze_resnet: bool = field(default=False, metadata={"help": "do not train the ResNet; its batch norm is frozen"})
     freeze_embedding: bool = field(
@@ -109,7 +109,7 @@ class OFAConfig(FairseqDataclass):
     )
     interpolate_position: bool = field(
         default=False,
-        metadata={"help": "for images over 256 px, stretch the absolute positions of the 16 x 16 grid (off in the paper)"},
+        metadata={"help": "over 256 px, stretch the absolute positions of the 16 x 16 grid (off in the paper)"},
     )
     max_source_positions: int = field(default=1024, metadata={"help": "longest prompt, in tokens"})
     max_target_positions: int = field(default=1024, metadata={"help": "longest output, in tokens or queries"})
@@ -130,7 +130,7 @@ class NARVLConfig(OFAConfig):
     alignment: ChoiceEnum(["ctc", "position"]) = field(  # type: ignore[valid-type]
         default="ctc",
         metadata={
-            "help": "how queries map to tokens: ctc merges equal neighbours and drops blanks; position drops blanks only"
-            " (query i says token i, for --criterion query_cross_entropy)"
+            "help": "how queries map to tokens: ctc merges equal neighbours and drops blanks; position only drops"
+            " blanks (query i says token i, for --criterion query_cross_entropy)"
         },
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from timm.models.resnet import Bottleneck, make_blocks
 from torch import Tensor, nn
 
@@ -28,7 +30,7 @@ class Backbone(nn.Module):
 
     def __init__(
         self,
-        blocks: tuple[int, int, int],
+        blocks: Sequence[int],
         width: int = 64,
         drop_path_rate: float = 0.0,
         batch_norm: str = "live",
@@ -51,8 +53,7 @@ class Backbone(nn.Module):
             act_layer=nn.ReLU,
             drop_path_rate=drop_path_rate,
         )
-        for name, stage in stages:
-            self.add_module(name, stage)
+        self.layer1, self.layer2, self.layer3 = (stage for _, stage in stages)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

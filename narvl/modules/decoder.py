@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from torch import Tensor, nn
@@ -70,7 +70,7 @@ class DecoderStack(nn.Module):
 
     def cross_keys_values(self, encoder_out: EncoderOutput) -> list[tuple[Tensor, Tensor]]:
         """Project the encoder's states for each layer's cross-attention."""
-        return [layer.encoder_attn.keys_values(encoder_out.states) for layer in self.layers]
+        return [cast(DecoderLayer, layer).encoder_attn.keys_values(encoder_out.states) for layer in self.layers]
 
     def run_layers(
         self,

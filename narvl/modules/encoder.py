@@ -79,7 +79,7 @@ class OFAEncoder(FairseqEncoder):
         self.max_source_positions = cfg.max_source_positions
 
         self.embed_images = Backbone(
-            tuple(cfg.resnet_blocks), cfg.resnet_width, cfg.resnet_drop_path_rate, cfg.batch_norm, cfg.freeze_resnet
+            cfg.resnet_blocks, cfg.resnet_width, cfg.resnet_drop_path_rate, cfg.batch_norm, cfg.freeze_resnet
         )
         self.image_proj = nn.Linear(self.embed_images.out_channels, width)
         self.type_embedding = nn.Embedding(2, width)
@@ -169,9 +169,7 @@ class OFAEncoder(FairseqEncoder):
         if self.interpolate_position and height * width > BASE_GRID**2:
             image = interpolate_grid(self.embed_image_positions.weight, height, width)
         else:
-            image = self.embed_image_positions(
-                image_positions(height, width, self.embed_image_positions.weight.device)
-            )
+            image = self.embed_image_positions(image_positions(height, width, self.embed_image_positions.weight.device))
         return torch.cat([self.image_pos_ln(image), self.pos_ln(self.embed_positions.weight[:length])])
 
     def _padding(self, src_tokens: Tensor, patch_masks: Tensor | None, patches: int) -> Tensor | None:

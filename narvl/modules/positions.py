@@ -39,9 +39,7 @@ def text_buckets(length: int, device: torch.device | None = None) -> Tensor:
     offset = position[:, None] - position[None, :]
     middle = _TEXT_BUCKETS // 2
     distance = offset.abs().clamp(min=middle - 1)
-    far = torch.ceil(
-        torch.log(distance / middle) / math.log((_TEXT_SPAN - 1) / middle) * (middle - 1)
-    ).long() + middle
+    far = torch.ceil(torch.log(distance / middle) / math.log((_TEXT_SPAN - 1) / middle) * (middle - 1)).long() + middle
     return torch.where(distance <= middle, offset, far * offset.sign()) + _TEXT_BUCKETS - 1
 
 

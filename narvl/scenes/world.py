@@ -167,7 +167,7 @@ def _lay_out(sizes: list[str], image_size: int, rng: random.Random) -> list[tupl
 
 
 def _compatible(a: tuple[int, int, int, int], b: tuple[int, int, int, int], image_size: int) -> bool:
-    """Tell whether two boxes lie apart, some relation between them is plainly true, and the others are plainly false."""
+    """Tell whether two boxes lie apart, with each relation between them plainly true or plainly false."""
     gap = GAP * image_size
     apart = a[2] + gap <= b[0] or b[2] + gap <= a[0] or a[3] + gap <= b[1] or b[3] + gap <= a[1]
     margin, doubt = RELATION_MARGIN * image_size, DOUBT * image_size

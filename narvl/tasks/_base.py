@@ -127,9 +127,7 @@ class VisionLanguageTask(FairseqTask):
         """Decode output tokens to text."""
         return self.vocabulary.decode(tokens)
 
-    def valid_step(
-        self, sample: dict[str, Any], model: Any, criterion: Any
-    ) -> tuple[Tensor, int, dict[str, Any]]:
+    def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
         """Compute the validation loss, and the task's metric on what the model says (fairseq's hook)."""
         loss, sample_size, log = super().valid_step(sample, model, criterion)
         if not self.cfg.no_valid_generation:
@@ -169,11 +167,12 @@ def _generation_options(text: str) -> Namespace:
     try:
         options = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UsageError(f"--valid-generation-args {text!r} is not JSON ({error}). Write e.g. '{{\"beam\": 1}}'.") from error
+        raise UsageError(
+            f"--valid-generation-args {text!r} is not JSON ({error}). Write e.g. '{{\"beam\": 1}}'."
+        ) from error
     if not isinstance(options, dict) or not options.keys() <= known:
         raise UsageError(
             f"--valid-generation-args {text!r}: give fairseq-generate's options, e.g. beam, max_len_b, min_len, "
             "no_repeat_ngram_size, lenpen."
         )
     return Namespace(**options)
-

@@ -32,7 +32,8 @@ class CaptioningTask(VisionLanguageTask):
     def score(self, indices: Sequence[int], outputs: Sequence[str]) -> float:
         """Return the summed CIDEr of some validation rows' captions."""
         return 100 * sum(
-            self._cider.score(index, clean_caption(text, len(text))) for index, text in zip(indices, outputs, strict=True)
+            self._cider.score(index, clean_caption(text, len(text)))
+            for index, text in zip(indices, outputs, strict=True)
         )
 
     @cached_property
