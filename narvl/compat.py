@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 import torch
 
@@ -48,7 +49,24 @@ def _allow_checkpoint_types() -> None:
     )
 
 
+def _quieten_logs() -> None:
+    """Keep fairseq's import from configuring everyone's logging, and pillow from logging each image.
+
+    One of fairseq's models sets the root logger to DEBUG where nobody has configured it: in ``narvl`` and
+    ``fairseq-generate`` every image would then be worth two lines on the terminal.
+    """
+    logging.getLogger("PIL").setLevel(logging.INFO)
+    logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)  # asks for tensorboardX at import
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    import fairseq  # noqa: F401
+
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
 _KEPT: list[torch.library.Library] = []  # a library that is collected takes its declarations with it
 
+_quieten_logs()
 _declare_torchvision_operators()
 _allow_checkpoint_types()

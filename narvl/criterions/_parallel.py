@@ -13,6 +13,7 @@ from torch import Tensor
 
 from narvl.errors import UsageError
 from narvl.models.narvl import NARVLModel
+from narvl.models.ofa import unwrap
 
 # Targets that must have been seen before "not one is reachable" is called an error.
 _ENOUGH_TARGETS = 8
@@ -67,7 +68,7 @@ class ParallelCriterion(FairseqCriterion):
             UsageError: the model is autoregressive, or decodes by another alignment than the loss trains, or no target
                 seen so far in training is reachable.
         """
-        parallel = getattr(model, "module", model)
+        parallel: Any = unwrap(model)
         self._check_model(parallel)
         logits, extra = model(**sample["net_input"])
         if extra["padding"] is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from fairseq.data import FairseqDataset
 
 from narvl.data.image import decode_image, patch_transform
@@ -48,7 +49,8 @@ class VisionLanguageDataset(FairseqDataset):
         self.transform = patch_transform(image_size)
         self.shuffle = shuffle
         self.skip_bad_rows = skip_bad_rows
-        self.skipped = 0
+        # Which rows were left out, in memory that data-loading workers share: each is logged and counted once.
+        self._skipped = torch.zeros(len(rows), dtype=torch.bool).share_memory_() if skip_bad_rows else None
         self._patches = (-(-image_size // STRIDE)) ** 2
 
     def __len__(self) -> int:
@@ -64,13 +66,12 @@ class VisionLanguageDataset(FairseqDataset):
         try:
             return self._sample(index)
         except DataError as error:
-            message = str(error)
-            if str(self.rows.path) not in message:
-                message = f"{self.rows.where(index)}: {message}"
-            if not self.skip_bad_rows:
+            message = self.rows.locate(index, error)
+            if self._skipped is None:
                 raise DataError(f"{message} (--skip-bad-rows leaves such rows out)") from error
-            self.skipped += 1
-            logger.warning("skipped, %d so far in this process: %s", self.skipped, message)
+            if not self._skipped[index]:
+                self._skipped[index] = True
+                logger.warning("skipped (%d of %d rows so far): %s", int(self._skipped.sum()), len(self), message)
             return None
 
     def _sample(self, index: int) -> Sample:
@@ -84,6 +85,14 @@ class VisionLanguageDataset(FairseqDataset):
     def ordered_indices(self) -> npt.NDArray[np.int64]:
         """Return the rows' order: the file's, or a new random one each epoch (fairseq seeds numpy with the epoch)."""
         return np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        """Tell fairseq to make an epoch's batches anew when rows are shuffled.
+
+        A reused iterator would repeat the first epoch's batches, and others after a restart.
+        """
+        return not self.shuffle
 
     def num_tokens(self, index: int) -> int:
         """Return a row's share of ``--max-tokens``: its patches, since text is short and unknown before reading."""
@@ -118,4 +127,16 @@ class VisionLanguageDataset(FairseqDataset):
         used = sum(len(batch) for batch in batches)
         if used < len(indices):
             batches.append(indices[used:])
-        return batches
+        return self._usable_first(batches) if self.skip_bad_rows else batches
+
+    def _usable_first(self, batches: list[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.int64]]:
+        """Move the first batch that has a usable row to the front.
+
+        fairseq's trainer puts the front batch, without its gradient, in the place of one whose rows were all skipped.
+        """
+        for place, batch in enumerate(batches):
+            if any(self[index] is not None for index in batch):
+                return [batch, *batches[:place], *batches[place + 1 :]]
+        raise DataError(
+            f"{self.rows.path}: none of its {len(self)} rows can be used; the log tells what is wrong with each."
+        )

@@ -62,6 +62,10 @@ class TsvFile:
         """Name row ``index`` (0-based) as messages do: ``path, row N`` with N counted from 1."""
         return f"{self.path}, row {index + 1}"
 
+    def locate(self, index: int, error: DataError) -> str:
+        """Return an error's message with the row it is about, unless it names it already."""
+        return str(error) if str(self.path) in str(error) else f"{self.where(index)}: {error}"
+
     def __getitem__(self, index: int) -> list[str]:
         """Return the fields of row ``index`` (0-based).
 

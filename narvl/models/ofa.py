@@ -67,5 +67,12 @@ class OFAModel(FairseqEncoderDecoderModel):
         state_dict["decoder.embed_tokens.weight"] = state_dict["encoder.embed_tokens.weight"]
 
 
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the model inside the wrappers that fairseq puts around it when several processes train together."""
+    while not isinstance(model, OFAModel) and isinstance(inner := getattr(model, "module", None), nn.Module):
+        model = inner
+    return model
+
+
 for _name in PRESETS:
     register_model_architecture("ofa", f"ofa_{_name}")(preset(_name))

@@ -34,12 +34,14 @@ class DecodingCache:
             hypotheses of a sentence see the same image.
         self_biases: position biases for the first M positions, a layer each, (1, H, M, M).
         cross_bias: (1 or R / beam, H, M, P+S), padding masked.
+        padding: the encoder's padding (R / beam, P+S), or None; masks a ``cross_bias`` for more positions.
     """
 
     past: list[SelfCache]
     cross: list[tuple[Tensor, Tensor]]
     self_biases: list[Tensor]
     cross_bias: Tensor
+    padding: Tensor | None
 
 
 class OFADecoder(FairseqIncrementalDecoder, DecoderStack):
@@ -101,12 +103,12 @@ class OFADecoder(FairseqIncrementalDecoder, DecoderStack):
             self_biases, cross_bias = self.position_biases(
                 min(positions, self.max_target_positions), encoder_out.positions
             )
-            cross_bias = mask_keys(cross_bias, encoder_out.padding)
             if cache is None:
                 past = [SelfCache() for _ in self.layers]
-                cache = DecodingCache(past, self.cross_keys_values(encoder_out), self_biases, cross_bias)
-            else:
-                cache = DecodingCache(cache.past, cache.cross, self_biases, cross_bias)
+                cross, padding = self.cross_keys_values(encoder_out), encoder_out.padding
+            else:  # sentences may have ended since the first step: their rows are gone
+                past, cross, padding = cache.past, cache.cross, cache.padding
+            cache = DecodingCache(past, cross, self_biases, mask_keys(cross_bias, padding), padding)
             incremental_state[_CACHE] = cache
         return self.run_layers(
             self.embed(self.embed_tokens(tokens[:, -1:])),
@@ -128,7 +130,8 @@ class OFADecoder(FairseqIncrementalDecoder, DecoderStack):
         if len(sentences) == cache.cross[0][0].size(0) and bool((sentences[1:] > sentences[:-1]).all()):
             return  # hypotheses moved within their sentences only
         cache.cross = [(k.index_select(0, sentences), v.index_select(0, sentences)) for k, v in cache.cross]
-        if cache.cross_bias.size(0) > 1:
+        if cache.padding is not None:
+            cache.padding = cache.padding.index_select(0, sentences)
             cache.cross_bias = cache.cross_bias.index_select(0, sentences)
 
     def max_positions(self) -> int:

@@ -187,7 +187,7 @@ class OFAEncoder(FairseqEncoder):
         if length > self.max_source_positions:
             raise UsageError(
                 f"--max-source-positions: a prompt has {length} tokens, the table ends at "
-                f"{self.max_source_positions}. Shorten the prompt (--max-src-words) or raise the flag."
+                f"{self.max_source_positions}. Shorten the prompt or raise the flag."
             )
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> dict[str, Any]:

@@ -30,7 +30,8 @@ def position_scale(head_dim: int) -> float:
 def text_buckets(length: int, device: torch.device | None = None) -> Tensor:
     """Relative-position bucket of each pair of text positions (model.md 2).
 
-    Offsets up to 128 have a bucket each, longer ones share logarithmically wider buckets.
+    Offsets up to 128 have a bucket each, longer ones share logarithmically wider buckets; those from 1,023 on, which
+    OFA's sequences do not reach, share the last.
 
     Returns:
         Indices (length, length), row the attending position, column the attended one; in [0, 511).
@@ -38,7 +39,7 @@ def text_buckets(length: int, device: torch.device | None = None) -> Tensor:
     position = torch.arange(length, device=device)
     offset = position[:, None] - position[None, :]
     middle = _TEXT_BUCKETS // 2
-    distance = offset.abs().clamp(min=middle - 1)
+    distance = offset.abs().clamp(middle - 1, _TEXT_SPAN - 1)
     far = torch.ceil(torch.log(distance / middle) / math.log((_TEXT_SPAN - 1) / middle) * (middle - 1)).long() + middle
     return torch.where(distance <= middle, offset, far * offset.sign()) + _TEXT_BUCKETS - 1
 
@@ -107,10 +108,12 @@ class RelativeBias(nn.Embedding):
 @lru_cache(maxsize=64)
 def cached_text_buckets(length: int, device: torch.device) -> Tensor:
     """Return ``text_buckets``, kept for the next call: lengths and grids recur in every batch."""
-    return text_buckets(length, device)
+    with torch.inference_mode(False):  # what decoding computes first must serve training too
+        return text_buckets(length, device)
 
 
 @lru_cache(maxsize=64)
 def cached_image_buckets(height: int, width: int, device: torch.device) -> Tensor:
     """Return ``image_buckets``, kept for the next call."""
-    return image_buckets(height, width, device)
+    with torch.inference_mode(False):
+        return image_buckets(height, width, device)

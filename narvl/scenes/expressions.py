@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 from narvl.scenes.grammar import Mention, noun_phrase
@@ -45,7 +45,8 @@ def referents(reference: Reference, scene: Scene) -> list[SceneObject]:
     return [item for item in scene.objects if _applies(reference, item, scene)]
 
 
-def references(scene: Scene, item: SceneObject, unsaid: Collection[str] = ()) -> list[Reference]:
+@lru_cache(maxsize=64)
+def references(scene: Scene, item: SceneObject, unsaid: tuple[str, ...] = ()) -> tuple[Reference, ...]:
     """List the references that name one object of a scene and no other.
 
     Args:
@@ -60,7 +61,7 @@ def references(scene: Scene, item: SceneObject, unsaid: Collection[str] = ()) ->
     def choices(attribute: str, value: str) -> tuple[str | None, ...]:
         return (None,) if attribute in unsaid else (None, value)
 
-    others = [other for other in scene.objects if other is not item]
+    others = [other for other in scene.objects if other != item]
     places: list[dict[str, object]] = [{}]
     places += [
         {"relation": (relation, Mention(other.colour, other.shape))}
@@ -75,7 +76,7 @@ def references(scene: Scene, item: SceneObject, unsaid: Collection[str] = ()) ->
         reference = Reference(colour, shape, size, **place)  # type: ignore[arg-type]
         if referents(reference, scene) == [item]:
             found.append(reference)
-    return found
+    return tuple(found)
 
 
 def refer(scene: Scene, item: SceneObject, rng: random.Random) -> str:
@@ -95,7 +96,7 @@ def refer(scene: Scene, item: SceneObject, rng: random.Random) -> str:
     return name
 
 
-def refer_without(scene: Scene, item: SceneObject, rng: random.Random, unsaid: Collection[str]) -> str | None:
+def refer_without(scene: Scene, item: SceneObject, rng: random.Random, unsaid: tuple[str, ...]) -> str | None:
     """Write an expression as `refer` does, leaving attributes out.
 
     Args:
@@ -116,7 +117,7 @@ def refer_without(scene: Scene, item: SceneObject, rng: random.Random, unsaid: C
 
 
 def _applies(reference: Reference, item: SceneObject, scene: Scene) -> bool:
-    others = [other for other in scene.objects if other is not item]
+    others = [other for other in scene.objects if other != item]
     if any(
         said is not None and said != true
         for said, true in (

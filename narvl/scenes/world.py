@@ -16,15 +16,13 @@ MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 32, 1024
 MIN_OBJECTS, MAX_OBJECTS = 2, 4
 
 # Lengths are fractions of the image's side, written as pixels of a 64 px image.
-SIDES = {"large": (22 / 64, 26 / 64), "small": (12 / 64, 14 / 64)}
+SIDES = {"large": (25 / 64, 29 / 64), "small": (16 / 64, 19 / 64)}
 BORDER = 1 / 64
 GAP = 2 / 64
 # "a is left of b" is true if and only if b's centre is more than this to the right of a's; likewise the other three.
 RELATION_MARGIN = 16 / 64
 # No two centres of a scene differ, along either axis, by an amount this close to the margin: every relation is plain.
 DOUBT = 6 / 64
-
-LAYOUT_TRIES = 200
 
 
 @dataclass(frozen=True)
@@ -136,11 +134,10 @@ def sample_scene(seed: int, split: str, index: int, image_size: int = 64, object
     count = rng.randint(*objects)
     kinds = rng.sample([(shape, colour) for shape in SHAPES for colour in COLOURS], count)
     background = rng.choice(list(BACKGROUNDS))
-    while True:
-        sizes = [rng.choice(list(SIZES)) for _ in range(count)]
-        boxes = _lay_out(sizes, image_size, rng)
-        if boxes is not None:
-            break
+    sizes = [rng.choice(list(SIZES)) for _ in range(count)]
+    # Starting over with the same sizes keeps large objects as frequent as small ones; all sizes have a layout.
+    while (boxes := _lay_out(sizes, image_size, rng)) is None:
+        pass
     placed = tuple(
         SceneObject(shape, colour, size, box) for (shape, colour), size, box in zip(kinds, sizes, boxes, strict=True)
     )
@@ -148,21 +145,20 @@ def sample_scene(seed: int, split: str, index: int, image_size: int = 64, object
 
 
 def _lay_out(sizes: list[str], image_size: int, rng: random.Random) -> list[tuple[int, int, int, int]] | None:
-    """Place boxes one after another without overlap and without doubtful relations; None if some box found no place."""
+    """Place each box somewhere in a quarter of its own, without doubtful relations; None if that failed."""
+    quarter = image_size // 2
     border = max(1, round(BORDER * image_size))
+    cells = rng.sample([(0, 0), (quarter, 0), (0, quarter), (quarter, quarter)], len(sizes))
     boxes: list[tuple[int, int, int, int]] = []
-    for size in sizes:
+    for size, (left, top) in zip(sizes, cells, strict=True):
         least, most = (round(side * image_size) for side in SIDES[size])
-        for _ in range(LAYOUT_TRIES):
-            side = rng.randint(least, most)
-            x0 = rng.randint(border, image_size - border - side)
-            y0 = rng.randint(border, image_size - border - side)
-            box = (x0, y0, x0 + side, y0 + side)
-            if all(_compatible(box, other, image_size) for other in boxes):
-                boxes.append(box)
-                break
-        else:
+        side = rng.randint(least, min(most, quarter - 2 * border))  # rounding could make it too large for small images
+        x0 = rng.randint(left + border, left + quarter - border - side)
+        y0 = rng.randint(top + border, top + quarter - border - side)
+        box = (x0, y0, x0 + side, y0 + side)
+        if not all(_compatible(box, other, image_size) for other in boxes):
             return None
+        boxes.append(box)
     return boxes
 
 

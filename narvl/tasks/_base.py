@@ -27,6 +27,7 @@ from narvl.decoding.beam import BeamGenerator
 from narvl.decoding.parallel import ParallelGenerator
 from narvl.errors import UsageError
 from narvl.models.narvl import NARVLModel
+from narvl.models.ofa import unwrap
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,6 @@ class VisionLanguageConfig(FairseqDataclass):
     patch_image_size: int = field(
         default=480, metadata={"help": "side of the square that images are resized to, in pixels (at most 672)"}
     )
-    max_src_words: int = field(default=80, metadata={"help": "words of a prompt that are kept"})
     max_tgt_words: int = field(default=20, metadata={"help": "words of a target that are kept"})
     code_dict_size: int = field(
         default=8192, metadata={"help": "image codes in the vocabulary; 8192 in OFA's checkpoints, 0 leaves them out"}
@@ -76,6 +76,11 @@ class VisionLanguageTask(FairseqTask):
         super().__init__(cfg)
         self.vocabulary = Vocabulary(cfg.bpe_dir or cfg.data, cfg.code_dict_size, cfg.num_bins)
         self.valid_options = _generation_options(cfg.valid_generation_args)
+
+    @classmethod
+    def setup_task(cls, cfg: Any, **unused: Any) -> "VisionLanguageTask":
+        """Build the task (fairseq's hook, which also says whether a checkpoint is being loaded)."""
+        return cls(cfg)
 
     def parse(self, fields: list[str]) -> Example:
         """Turn a row into an example; raises DataError without file and row."""
@@ -131,8 +136,9 @@ class VisionLanguageTask(FairseqTask):
         """Compute the validation loss, and the task's metric on what the model says (fairseq's hook)."""
         loss, sample_size, log = super().valid_step(sample, model, criterion)
         if not self.cfg.no_valid_generation:
-            generator = self.build_generator([model], self.valid_options)
-            hypotheses = self.inference_step(generator, [model], sample)
+            alone = unwrap(model)
+            generator = self.build_generator([alone], self.valid_options)
+            hypotheses = self.inference_step(generator, [alone], sample)
             outputs = [self.decode(row[0]["tokens"]) for row in hypotheses]
             log["metric_sum"] = self.score(sample["id"].tolist(), outputs)
             log["metric_count"] = len(outputs)

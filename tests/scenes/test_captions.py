@@ -22,6 +22,11 @@ def test_five_differing_captions_of_moderate_length(scenes: list[Scene]) -> None
     assert 9 < sum(lengths) / len(lengths) < 13
 
 
+def test_many_captions_of_one_scene_differ(hand_made: Scene) -> None:
+    captions = write_captions(hand_made, random.Random(0), 400)
+    assert len(set(captions)) == len(captions) == 400
+
+
 def test_the_same_seed_gives_the_same_captions(hand_made: Scene) -> None:
     assert write_captions(hand_made, random.Random(4)) == write_captions(hand_made, random.Random(4))
     assert write_captions(hand_made, random.Random(4)) != write_captions(hand_made, random.Random(5))

@@ -10,7 +10,7 @@ from narvl.scenes.world import Scene, SceneObject
 
 
 def test_an_expression_never_fits_two_objects(scenes: list[Scene]) -> None:
-    for scene in scenes[:40]:
+    for scene in scenes[:20]:
         owner: dict[str, SceneObject] = {}
         for item in scene.objects:
             rng = random.Random(0)

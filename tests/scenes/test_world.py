@@ -12,9 +12,9 @@ from narvl.scenes.world import Scene, SceneObject, load_scenes, sample_scene
 
 GOLDEN_BACKGROUND = "white"
 GOLDEN_OBJECTS = [
-    ("cyan", "ring", "small", (44, 48, 57, 61)),
-    ("purple", "cross", "large", (2, 34, 27, 59)),
-    ("yellow", "cross", "large", (33, 1, 56, 24)),
+    ("cyan", "ring", "small", (9, 46, 25, 62)),
+    ("purple", "cross", "large", (34, 38, 59, 63)),
+    ("yellow", "cross", "large", (36, 2, 63, 29)),
 ]
 
 
@@ -36,7 +36,7 @@ def test_the_sampling_is_the_same_on_every_machine() -> None:
     assert scene.background == GOLDEN_BACKGROUND
 
 
-@pytest.mark.parametrize("image_size", [32, 64, 100])
+@pytest.mark.parametrize("image_size", [32, 33, 41, 64, 100])
 def test_objects_lie_apart_differ_and_stand_in_plain_relations(image_size: int) -> None:
     for index in range(60):
         scene = sample_scene(1, "test", index, image_size, (2, 4))
@@ -45,7 +45,7 @@ def test_objects_lie_apart_differ_and_stand_in_plain_relations(image_size: int) 
             x0, y0, x1, y1 = item.box
             assert 1 <= x0 < x1 <= image_size - 1 and 1 <= y0 < y1 <= image_size - 1
             assert x1 - x0 == y1 - y0
-            assert (x1 - x0 > 0.3 * image_size) == (item.size == "large")
+            assert (x1 - x0 > 0.35 * image_size) == (item.size == "large")
         for a, b in combinations(scene.objects, 2):
             assert a.box[2] < b.box[0] or b.box[2] < a.box[0] or a.box[3] < b.box[1] or b.box[3] < a.box[1]
             for axis in (0, 1):
@@ -61,7 +61,7 @@ def test_everything_occurs(scenes: list[Scene]) -> None:
     items = [item for scene in scenes for item in scene.objects]
     assert len({item.colour for item in items}) == 7
     assert len({item.shape for item in items}) == 5
-    assert {item.size for item in items} == {"large", "small"}
+    assert 0.4 < sum(item.size == "large" for item in items) / len(items) < 0.6, "crowded scenes keep large objects"
     assert len({scene.background for scene in scenes}) == 3
     assert {len(scene.objects) for scene in scenes} == {2, 3, 4}
 

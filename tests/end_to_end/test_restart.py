@@ -1,0 +1,77 @@
+"""A run that is killed and started again by the same command ends where an uninterrupted one does."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+UPDATES = 24
+KILL_AFTER = 14  # updates: in the third of five epochs, two updates after a checkpoint
+
+pytestmark = pytest.mark.xdist_group("restart")
+
+
+@pytest.mark.parametrize(
+    ("arch", "criterion"),
+    [
+        ("narvl_nano", "query_ctc"),
+        pytest.param("ofa_nano", "label_smoothed_cross_entropy", marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_run_goes_on_to_the_same_end(
+    run: Callable,
+    environment: dict,
+    rows: list,
+    make_data: Callable,
+    train_flags: list,
+    adam: list,
+    tmp_path: Path,
+    arch: str,
+    criterion: str,
+) -> None:
+    data = make_data(tmp_path / "data", train=rows[:20], valid=rows[20:26])
+
+    def command(save_dir: str) -> list[str]:
+        model = ["--arch", arch, "--dropout", 0.1, "--decoder-drop-path-rate", 0.1, "--criterion", criterion]
+        length = ["--batch-size", 4, "--required-batch-size-multiple", 1, "--max-update", UPDATES]
+        schedule = ["--lr-scheduler", "polynomial_decay", "--warmup-updates", 3, "--total-num-update", UPDATES]
+        saving = ["--save-interval-updates", 4, "--keep-interval-updates", 1, "--save-dir", tmp_path / save_dir]
+        words = ["fairseq-train", data, *train_flags, *adam, *model, *length, *schedule, *saving, "--num-workers", 1]
+        return [str(word) for word in words]
+
+    whole = run(*command("whole"))
+
+    reached = 0
+    with subprocess.Popen(command("killed"), env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if f'"num_updates": "{KILL_AFTER}"' in line and "train_inner" in line:
+                reached = KILL_AFTER
+                process.send_signal(signal.SIGKILL)
+                break
+    assert (reached, process.returncode) == (KILL_AFTER, -signal.SIGKILL)
+    assert (tmp_path / "killed" / "checkpoint_last.pt").is_file()
+
+    resumed = run(*command("killed"))
+    first = int(resumed.records("train_inner")[0]["num_updates"])
+    assert 1 < first <= KILL_AFTER + 1, "it went on from a checkpoint, not from the beginning"
+    later = [record for record in whole.records("train_inner") if int(record["num_updates"]) >= first]
+    assert [losses(record) for record in resumed.records("train_inner")] == [losses(record) for record in later]
+
+    ends = [torch.load(tmp_path / name / "checkpoint_last.pt", weights_only=True) for name in ("whole", "killed")]
+    valid = [run.records("valid")[-1] for run in (whole, resumed)]
+    assert [record["valid_num_updates"] for record in valid] == [str(UPDATES)] * 2
+    assert float(valid[1]["valid_loss"]) == pytest.approx(float(valid[0]["valid_loss"]), abs=1e-4)
+    assert valid[0]["valid_cider"] == valid[1]["valid_cider"]
+    # The logs round to three places. The weights show that nothing hides behind that.
+    for name, weights in ends[0]["model"].items():
+        torch.testing.assert_close(ends[1]["model"][name], weights, rtol=0, atol=1e-6, msg=name)
+
+
+def losses(record: dict[str, str]) -> tuple[str, str, str]:
+    return record["num_updates"], record["loss"], record["lr"]
