@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         module.add_arguments(subparser)
-        subparser.set_defaults(run=module.run)
+        subparser.set_defaults(execute=module.run)  # not "run": report has a flag of that name
     return parser
 
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = build_parser().parse_args(argv)
     try:
-        args.run(args)
+        args.execute(args)
     except (DataError, UsageError) as error:
         sys.stderr.write(f"narvl {args.command}: error: {error}\n")
         return 2

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import sys
+from typing import Any
 
 import torch
 
@@ -27,7 +30,6 @@ def _declare_torchvision_operators() -> None:
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _KEPT.append(library)
     import importlib
-    import sys
 
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
@@ -49,15 +51,36 @@ def _allow_checkpoint_types() -> None:
     )
 
 
-def _quieten_logs() -> None:
-    """Keep fairseq's import from configuring everyone's logging, and pillow from logging each image.
+def _accept_foreign_settings() -> None:
+    """Let ``--restore-file`` take the weights of OFA's published checkpoints, whose settings mean nothing here.
 
-    One of fairseq's models sets the root logger to DEBUG where nobody has configured it: in ``narvl`` and
-    ``fairseq-generate`` every image would then be worth two lines on the terminal.
+    fairseq turns the stored command line of an older checkpoint into a configuration, and stops with a KeyError at
+    tasks, models and criterions that are not registered. Without settings, the weights alone are loaded.
+    """
+    from fairseq import checkpoint_utils, tasks
+
+    upgrade = checkpoint_utils._upgrade_state_dict
+
+    def upgrade_known(state: dict[str, Any]) -> Any:
+        args = state.get("args")
+        if args is not None and getattr(args, "task", None) not in tasks.TASK_REGISTRY:
+            state["args"] = None
+        return upgrade(state)
+
+    checkpoint_utils._upgrade_state_dict = upgrade_known
+
+
+def _quieten_logs() -> None:
+    """Undo what fairseq's import does to everyone's logs, and keep pillow from logging each image.
+
+    One of fairseq's models sets the root logger to DEBUG where nobody has configured it. Then nothing that ``narvl`` or
+    ``fairseq-generate`` configures later counts, and every image is worth two lines on the terminal.
     """
     logging.getLogger("PIL").setLevel(logging.INFO)
     logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)  # asks for tensorboardX at import
     root = logging.getLogger()
+    if "fairseq_cli.generate" in sys.modules:
+        root.setLevel(os.environ.get("LOGLEVEL", "INFO").upper())  # as fairseq-generate means to
     handlers, level = root.handlers[:], root.level
     import fairseq  # noqa: F401
 
@@ -70,3 +93,4 @@ _KEPT: list[torch.library.Library] = []  # a library that is collected takes its
 _quieten_logs()
 _declare_torchvision_operators()
 _allow_checkpoint_types()
+_accept_foreign_settings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,14 @@ class Predictor:
         if not Path(path).is_file():
             raise UsageError(f"--path {path}: no such checkpoint. Train one, or give another file.")
         overrides = {} if bpe_dir is None else {"bpe_dir": bpe_dir}
-        models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], arg_overrides=overrides)
+        try:
+            models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], arg_overrides=overrides)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, AssertionError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UsageError(
+                f"--path {path}: not a checkpoint that can be loaded ({type(error).__name__}: {reason}). "
+                "Give one of fairseq-train --user-dir narvl."
+            ) from error
         if not isinstance(task, VisionLanguageTask) or not isinstance(models[0], OFAModel):
             raise UsageError(
                 f"--path {path}: a checkpoint of another project. Give one of fairseq-train --user-dir narvl."

@@ -14,5 +14,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 load_recipe "$1"
 checkpoint_path=$2 data=$3 split=$4 out=$5
 shift 5
-exec fairseq-generate "$data" --user-dir "$root/narvl" "${task[@]}" "${generation[@]}" "${device[@]}" \
+# Of the log, warnings alone: fairseq writes its whole configuration to the terminal otherwise.
+export LOGLEVEL=${LOGLEVEL:-WARNING}
+fairseq-generate "$data" --user-dir "$root/narvl" "${task[@]}" "${generation[@]}" "${device[@]}" \
     --path "$checkpoint_path" --gen-subset "$split" --results-path "$out" "$@"
+printf 'generated texts (lines D-ROW): %s/generate-%s.txt\n' "$out" "$split"

@@ -28,6 +28,7 @@ stage() {
     printf '[%s/8] %s\n' "$number" "$title"
     "$@"
     printf '      %d s\n' $((SECONDS - start))
+    printf '%s\t%d\n' "$title" $((SECONDS - start)) >>"$out/seconds.tsv"
 }
 
 # train RECIPE DATA SAVE_DIR FLAGS...: the whole log goes to a file, progress and validation to the terminal.
@@ -60,8 +61,7 @@ latency() {
     mv "$out/latency.json.partial" "$out/latency.json"
 }
 
-printf '[1/8] set-up\n'
-"$scripts/setup.sh"
+stage 1 'set-up' "$out/none" "$scripts/setup.sh"
 stage 2 'embedded scenes' "$data/test.tsv" narvl scenes --out "$data" --seed 0
 stage 3 'autoregressive teacher' "$teacher/done" train captioning/ofa_nano "$data" "$teacher"
 stage 4 "the teacher's captions as targets" "$distilled/train.tsv" distill

@@ -28,4 +28,4 @@ check() { # check COMMAND...: named, so that the output says which one failed
 check ruff check
 check ruff format --check
 check mypy
-check python -m pytest -n 2 ${selection[@]+"${selection[@]}"} "$@"
+check python -m pytest -n 2 --dist loadfile ${selection[@]+"${selection[@]}"} "$@"

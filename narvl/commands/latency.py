@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     from narvl.data.captioning import PROMPT
     from narvl.data.image import decode_image
     from narvl.data.tsv import COLUMNS, TsvFile
-    from narvl.errors import UsageError
+    from narvl.errors import DataError, UsageError
     from narvl.evaluation.latency import Contender, measure, summarise
     from narvl.inference import Predictor
     from narvl.provenance import provenance
@@ -74,7 +74,13 @@ def run(args: argparse.Namespace) -> None:
 
     file = TsvFile(Path(args.data) / f"{args.split}.tsv", COLUMNS["captioning"])
     rows = itertools.islice(itertools.cycle(range(len(file))), args.warmup + args.samples)
-    batches = [predictors[0].batch([decode_image(file[row][4])], [PROMPT]) for row in rows]
+    batches = []
+    for row in rows:
+        try:
+            image = decode_image(file[row][4])
+        except DataError as error:
+            raise DataError(file.locate(row, error)) from error
+        batches.append(predictors[0].batch([image], [PROMPT]))
     measure(contenders, tqdm(batches, desc="latency", unit="image", disable=None), args.warmup, predictors[0].device)
     table = summarise(contenders)
 
@@ -91,4 +97,9 @@ def run(args: argparse.Namespace) -> None:
     sys.stdout.write(tabulate(cells, headers=list(columns), floatfmt=".2f", tablefmt="github") + "\n")
     if args.json:
         facts = {**provenance(), "threads": torch.get_num_threads(), "device": predictors[0].device.type}
-        Path(args.json).write_text(json.dumps({"rows": table, "provenance": facts}, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps({"rows": table, "provenance": facts}, indent=2) + "\n"
+        try:
+            Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+            Path(args.json).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--json {args.json}: cannot be written ({error.strerror}). Give another path.") from error

@@ -21,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--valid", type=int, default=200, metavar="N", help="validation scenes (default: 200)")
     parser.add_argument("--test", type=int, default=500, metavar="N", help="test scenes (default: 500)")
     parser.add_argument("--image-size", type=int, default=64, metavar="PX", help="side of the images (default: 64)")
-    parser.add_argument("--objects", default="2-3", metavar="LOW-HIGH", help="objects in a scene (default: 2-3)")
+    parser.add_argument(
+        "--objects",
+        default="2",
+        metavar="LOW-HIGH",
+        help="objects in a scene, a number or a range such as 2-3 (default: 2)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:

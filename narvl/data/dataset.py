@@ -79,8 +79,9 @@ class VisionLanguageDataset(FairseqDataset):
         return make_sample(index, example, self.transform(decode_image(example.image)), self.vocabulary)
 
     def collater(self, samples: Sequence[Sample | None]) -> dict[str, Any]:
-        """Make a batch (``narvl.data.sample.collate``); empty when every row was skipped."""
-        return collate([sample for sample in samples if sample is not None], self.vocabulary.dictionary)
+        """Make a batch (``narvl.data.sample.collate``) that knows its ``split``; empty when every row was skipped."""
+        batch = collate([sample for sample in samples if sample is not None], self.vocabulary.dictionary)
+        return {**batch, "split": self.rows.path.stem} if batch else {}
 
     def ordered_indices(self) -> npt.NDArray[np.int64]:
         """Return the rows' order: the file's, or a new random one each epoch (fairseq seeds numpy with the epoch)."""

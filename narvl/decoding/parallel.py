@@ -29,7 +29,7 @@ class ParallelGenerator:
         self.eos: int = dictionary.eos()
         self.allowed = allowed
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: fairseq-generate changes the scores in place
     def generate(
         self,
         models: Sequence[NARVLModel],
@@ -50,13 +50,16 @@ class ParallelGenerator:
             tokens), ``positional_scores``, and fairseq's empty ``attention`` and ``alignment``.
 
         Raises:
-            UsageError: a prefix or constraints are given, or the models differ in their alignment.
+            UsageError: a prefix or constraints are given, or the models differ in their alignment or number of queries.
         """
         if prefix_tokens is not None or constraints is not None:
             raise UsageError("--prefix-size, --constraints: a parallel decoder takes neither. Drop them.")
         if len({model.alignment for model in models}) > 1:
             raise UsageError("--path: models of different --alignment cannot be averaged. Give one of them.")
-        log_probs = average([self._log_probs(model, sample["net_input"]) for model in models])
+        outputs = [self._log_probs(model, sample["net_input"]) for model in models]
+        if len({output.shape for output in outputs}) > 1:
+            raise UsageError("--path: models of different --num-queries cannot be averaged. Give one of them.")
+        log_probs = average(outputs)
         first = models[0]
         return [
             [self._hypothesis(decoded.tokens, decoded.log_probs)]
@@ -78,7 +81,7 @@ class ParallelGenerator:
         return {
             "tokens": torch.cat([tokens, tokens.new_tensor([self.eos])]),
             "score": score,
-            "positional_scores": log_probs.clone(),
+            "positional_scores": log_probs,
             "attention": None,
             "alignment": torch.empty(0),
         }

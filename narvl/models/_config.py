@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List  # noqa: UP035  (fairseq's parser k
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
-from narvl.modules.backbone import BATCH_NORM_MODES
+from narvl.modules.backbone import BATCH_NORM_MODES, BLOCKS
 
 #: Sizes of the published models (model.md 4); ``nano`` is this project's own, for the embedded data on a CPU.
 PRESETS: Dict[str, Dict[str, Any]] = {
@@ -19,7 +19,8 @@ PRESETS: Dict[str, Dict[str, Any]] = {
         "encoder_layers": 2,
         "decoder_layers": 2,
         "resnet_blocks": [1, 1, 1],
-        "resnet_width": 16,
+        "resnet_width": 32,
+        "resnet_block": "basic",
     },
     "tiny": {
         "embed_dim": 256,
@@ -87,8 +88,9 @@ class OFAConfig(FairseqDataclass):
     resnet_blocks: List[int] = field(
         default_factory=lambda: [3, 4, 23], metadata={"help": "ResNet blocks of stages 1-3, e.g. 3,4,23 for ResNet-101"}
     )
-    resnet_width: int = field(
-        default=64, metadata={"help": "ResNet channels of stage 1; the patch features have 16 times as many"}
+    resnet_width: int = field(default=64, metadata={"help": "inner channels of the ResNet's stage 1"})
+    resnet_block: ChoiceEnum(list(BLOCKS)) = field(  # type: ignore[valid-type]
+        default="bottleneck", metadata={"help": "the ResNet's blocks; every published size has bottlenecks"}
     )
     dropout: float = field(default=0.1, metadata={"help": "dropout of embeddings and of each part's output"})
     attention_dropout: float = field(default=0.0, metadata={"help": "dropout of the attention weights"})

@@ -73,6 +73,14 @@ class NARVLModel(OFAModel):
         encoder_out = self.encoder(src_tokens, src_lengths, patch_images, patch_masks)
         return self.decoder(None, encoder_out)
 
+    def get_normalized_probs(self, *args: Any, **options: Any) -> Tensor:
+        """Refuse what fairseq's own criterions ask for: they train a model that speaks token by token.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("--criterion: --arch narvl_* is trained by query_ctc or query_cross_entropy. Give either.")
+
 
 for _name in PRESETS:
     register_model_architecture("narvl", f"narvl_{_name}")(preset(_name))

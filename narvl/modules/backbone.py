@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from timm.models.resnet import Bottleneck, make_blocks
+from timm.models.resnet import BasicBlock, Bottleneck, make_blocks
 from torch import Tensor, nn
 
 #: Pixels a patch covers along each side.
 STRIDE = 16
 
 BATCH_NORM_MODES = ("live", "frozen", "sync")
+BLOCKS = {"bottleneck": Bottleneck, "basic": BasicBlock}
 
 
 class Backbone(nn.Module):
-    """ResNet v1.5 bottleneck network, stem and stages 1-3, without pooling (model.md 2; OFA paper, section 3.1).
+    """ResNet v1.5, stem and stages 1-3, without pooling (model.md 2; OFA paper, section 3.1).
 
     The stages are timm's; parameter names are theirs, which are those of OFA's checkpoints (``conv1``, ``bn1``,
     ``layer1.0.conv1``, ...).
 
     Args:
         blocks: blocks of stages 1-3, e.g. ``(3, 4, 23)`` for ResNet-101.
-        width: inner channels of stage 1; the map has ``16 * width`` channels (64 in every published size).
+        width: inner channels of stage 1 (64 in every published size).
+        block: ``bottleneck`` (every published size; the map has ``16 * width`` channels) or ``basic`` (two 3 x 3
+            convolutions, ``4 * width`` channels: sees more of a small image for its cost).
         drop_path_rate: stochastic depth of the last block; earlier ones have linearly less.
         batch_norm: ``live`` (batch statistics in training), ``frozen`` (stored statistics, no training), or ``sync``
             (batch statistics over all ranks; needs GPUs).
@@ -33,12 +36,14 @@ class Backbone(nn.Module):
         self,
         blocks: Sequence[int],
         width: int = 64,
+        block: str = "bottleneck",
         drop_path_rate: float = 0.0,
         batch_norm: str = "live",
         freeze: bool = False,
     ) -> None:
         super().__init__()
-        self.out_channels = 16 * width
+        kind = BLOCKS[block]
+        self.out_channels = 4 * width * kind.expansion
         self._frozen_statistics = freeze or batch_norm == "frozen"
         norm = nn.SyncBatchNorm if batch_norm == "sync" and not freeze else nn.BatchNorm2d
         self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
@@ -46,7 +51,7 @@ class Backbone(nn.Module):
         self.act1 = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         stages, _ = make_blocks(
-            (Bottleneck,) * 3,
+            (kind,) * 3,
             channels=(width, 2 * width, 4 * width),
             block_repeats=blocks,
             inplanes=width,

@@ -79,7 +79,12 @@ class OFAEncoder(FairseqEncoder):
         self.max_source_positions = cfg.max_source_positions
 
         self.embed_images = Backbone(
-            cfg.resnet_blocks, cfg.resnet_width, cfg.resnet_drop_path_rate, cfg.batch_norm, cfg.freeze_resnet
+            cfg.resnet_blocks,
+            cfg.resnet_width,
+            str(cfg.resnet_block),
+            cfg.resnet_drop_path_rate,
+            cfg.batch_norm,
+            cfg.freeze_resnet,
         )
         self.image_proj = nn.Linear(self.embed_images.out_channels, width)
         self.type_embedding = nn.Embedding(2, width)

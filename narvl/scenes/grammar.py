@@ -78,11 +78,13 @@ class Frame:
             with _ for a blank and | between alternatives.
         weight: how often the frame is chosen, relative to the others that fit.
         opening: whether an opening such as "there is" may stand before it.
+        order: the relation in which each mention stands to the next by the frame's words; None: the frame says none.
     """
 
     pattern: str
     weight: float
     opening: bool
+    order: str | None = None
 
     @property
     def parts(self) -> list[str]:
@@ -113,6 +115,8 @@ FRAMES: tuple[Frame, ...] = (
     Frame("A>B B is|there_is A", 1, False),
     Frame("A and B", 1, True),
     Frame("# A and B", 1, False),
+    Frame("from_left_to_right A and B", 6, False, order="left"),
+    Frame("from_top_to_bottom A and B", 6, False, order="above"),
     Frame("A A>B B and A>C C", 2, True),
     Frame("A A>B B and_also|as_well_as C", 1, True),
     Frame("A with B B~A and_also|as_well_as C", 1, True),
@@ -121,12 +125,17 @@ FRAMES: tuple[Frame, ...] = (
 )
 
 
+def ordered(frame: Frame) -> tuple[tuple[int, str, int], ...]:
+    """Give the relations that a frame's words state by the order of its mentions."""
+    return tuple((i, frame.order, i + 1) for i in range(frame.num_mentions - 1)) if frame.order else ()
+
+
 def express(meaning: Meaning, frame: Frame, rng: random.Random, opening: bool) -> str:
     """Say a meaning in a frame, with the words chosen by lot.
 
     Args:
-        meaning: its relations are over the frame's pairs, in their order; it has a count if the frame states one, and
-            only then.
+        meaning: its relations are over the frame's pairs, in their order, then those of the frame's order; it has a
+            count if the frame states one, and only then.
         frame: one of FRAMES.
         rng: the source of chance.
         opening: whether to begin with an opening, where the frame allows one.
@@ -188,6 +197,7 @@ def parse(caption: str) -> Meaning | None:
 def _meaning(frame: Frame, match: re.Match[str]) -> Meaning:
     mentions = tuple(_mention(match[letter]) for letter in LETTERS[: frame.num_mentions])
     relations = tuple((i, _RELATION_OF[match[f"relation_{LETTERS[i]}{LETTERS[j]}"]], j) for i, j in frame.pairs)
+    relations += ordered(frame)
     background = next(filter(None, (match[f"background_{noun}"] for _, noun in BACKDROPS)), None)
     return Meaning(
         mentions,

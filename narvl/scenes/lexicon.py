@@ -64,7 +64,7 @@ OPENINGS: tuple[str, ...] = ("there is", "we see", "a picture of")
 BACKDROPS: tuple[tuple[str, str], ...] = (("on", "background"), ("against", "backdrop"))
 
 # How often a value is said by its plain name where it has other names: people are uneven, too.
-PLAIN_NAME_RATE = 0.6
+PLAIN_NAME_RATE = 0.85
 
 
 def say(category: Category, value: str, rng: random.Random) -> str:

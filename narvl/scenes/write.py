@@ -38,7 +38,7 @@ class Plan:
     seed: int = 0
     scenes: tuple[int, int, int] = (4000, 200, 500)
     image_size: int = 64
-    objects: tuple[int, int] = (2, 3)
+    objects: tuple[int, int] = (2, 2)
 
     def check(self) -> None:
         """Refuse what cannot be written.

@@ -90,8 +90,8 @@ class VisionLanguageTask(FairseqTask):
         """Return which symbols the task may say, bool (V,)."""
         return self.vocabulary.text_mask()
 
-    def score(self, indices: Sequence[int], outputs: Sequence[str]) -> float:
-        """Return the summed metric of some validation rows' outputs."""
+    def score(self, split: str, indices: Sequence[int], outputs: Sequence[str]) -> float:
+        """Return the summed metric of the outputs for some rows of a split."""
         raise TypeError(f"{type(self).__name__} has no metric")
 
     def load_dataset(self, split: str, combine: bool = False, **unused: Any) -> None:
@@ -140,7 +140,7 @@ class VisionLanguageTask(FairseqTask):
             generator = self.build_generator([alone], self.valid_options)
             hypotheses = self.inference_step(generator, [alone], sample)
             outputs = [self.decode(row[0]["tokens"]) for row in hypotheses]
-            log["metric_sum"] = self.score(sample["id"].tolist(), outputs)
+            log["metric_sum"] = self.score(sample["split"], sample["id"].tolist(), outputs)
             log["metric_count"] = len(outputs)
         return loss, sample_size, log
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from fairseq.tasks import register_task
 
@@ -30,18 +29,23 @@ class CaptioningTask(VisionLanguageTask):
         """Turn a row into an example (``narvl.data.captioning``)."""
         return captioning.example(fields, self.cfg.max_tgt_words)
 
-    def score(self, indices: Sequence[int], outputs: Sequence[str]) -> float:
-        """Return the summed CIDEr of some validation rows' captions."""
-        corpus, places = self._cider
+    def __init__(self, cfg: CaptioningConfig) -> None:
+        super().__init__(cfg)
+        self._corpora: dict[str, tuple[CorpusCider, dict[int, int]]] = {}
+
+    def score(self, split: str, indices: Sequence[int], outputs: Sequence[str]) -> float:
+        """Return the summed CIDEr of the captions for some rows of a split."""
+        if split not in self._corpora:
+            self._corpora[split] = self._corpus(split)
+        corpus, places = self._corpora[split]
         return 100 * sum(
             corpus.score(places[index], clean_caption(text, len(text)))
             for index, text in zip(indices, outputs, strict=True)
         )
 
-    @cached_property
-    def _cider(self) -> tuple[CorpusCider, dict[int, int]]:
-        """CIDEr over the validation rows, and each row's place in it; rows that are skipped have none."""
-        rows = self.datasets["valid"].rows
+    def _corpus(self, split: str) -> tuple[CorpusCider, dict[int, int]]:
+        """CIDEr over a split's rows, and each row's place in it; rows that are skipped have none."""
+        rows = self.datasets[split].rows
         references: dict[int, list[str]] = {}
         for index in range(len(rows)):
             try:

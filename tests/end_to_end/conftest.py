@@ -89,7 +89,7 @@ def quick(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
             assert server.stdin and server.stdout
             server.stdin.write(json.dumps(request) + "\n")
             server.stdin.flush()
-            status = int(server.stdout.readline())
+            status = int(next(line for line in server.stdout if line.startswith("status ")).split()[1])
             done = Finished(status, (folder / "out").read_text(), (folder / "err").read_text())
             return checked(done, request["argv"], fails)
 

@@ -1,7 +1,7 @@
 """Runs commands in forks of one process that has imported what they need: the same code without seconds of imports.
 
-Reads one JSON object a line: ``argv``, and the files that take the command's output, ``out`` and ``err``. Answers with
-the exit status, a line each.
+Reads one JSON object a line: ``argv``, and the files that take the command's output, ``out`` and ``err``. Answers
+``status`` and the exit status, a line each.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
         if child == 0:
             run(**request)
         _, status = os.waitpid(child, 0)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.write(f"status {os.waitstatus_to_exitcode(status)}\n")
         sys.stdout.flush()
 
 

@@ -19,8 +19,6 @@ ROWS = 20  # batches of 4: five, so that the second process has none at an epoch
 BATCH = 4
 UPDATES = 6  # two epochs
 
-pytestmark = pytest.mark.xdist_group("distributed")
-
 
 @pytest.mark.parametrize(
     ("arch", "criterion"),
@@ -45,7 +43,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(
         model = ["--arch", arch, "--dropout", 0, "--batch-norm", "frozen", "--criterion", *criterion]
         length = ["--batch-size", batch, "--required-batch-size-multiple", 1, "--max-update", UPDATES]
         order = ["--curriculum", UPDATES]
-        descent = ["--optimizer", "sgd", "--lr", 0.05]
+        descent = ["--optimizer", "sgd", "--lr", 0.005]
         words = ["fairseq-train", data, *train_flags, *model, *length, *order, *descent]
         return [str(word) for word in [*words, "--save-dir", tmp_path / save_dir, *flags]]
 

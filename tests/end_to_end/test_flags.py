@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "narvl").rglob("*.py")))
 
@@ -40,7 +38,6 @@ def narvl_flags(parser: argparse.ArgumentParser) -> Iterator[str]:
             yield action.dest
 
 
-@pytest.mark.xdist_group("recipes")
 def test_every_flag_is_read() -> None:
     from narvl.cli import build_parser
 

@@ -12,7 +12,7 @@ RECIPES = sorted(str(path.relative_to(ROOT / "configs").with_suffix("")) for pat
 TRAIN = ("task", "model", "criterion", "optimizer", "schedule", "training", "device", "checkpoint", "logging")
 GENERATE = ("task", "generation", "device")
 
-pytestmark = [pytest.mark.xdist_group("recipes"), pytest.mark.filterwarnings("ignore::UserWarning")]
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 def flags(recipe: str, parts: tuple[str, ...]) -> list[str]:

@@ -13,8 +13,6 @@ import torch
 UPDATES = 24
 KILL_AFTER = 14  # updates: in the third of five epochs, two updates after a checkpoint
 
-pytestmark = pytest.mark.xdist_group("restart")
-
 
 @pytest.mark.parametrize(
     ("arch", "criterion"),

@@ -29,9 +29,9 @@ def as_reference(model: Any) -> dict[str, Tensor]:
     state["decoder.version"] = torch.tensor([3.0])
     state["encoder.token_rp_bucket"] = torch.zeros(4, 4, dtype=torch.long)
     state["decoder.image_position_idx"] = torch.zeros(4, dtype=torch.long)
-    state["decoder.embed_image_positions.weight"] = torch.zeros(1765, 128)
+    state["decoder.embed_image_positions.weight"] = torch.zeros(1765, 8)
     state["decoder.image_rel_pos_table_list.1.weight"] = torch.zeros(6892, 4)
-    state["decoder.code_layernorm_embedding.weight"] = torch.ones(128)
+    state["decoder.code_layernorm_embedding.weight"] = torch.ones(8)
     if BLANK in state:
         state[TOKENS] = torch.cat([state[TOKENS], state.pop(BLANK)])
     for name in TIED:
@@ -81,9 +81,10 @@ def test_a_teacher_initialises_a_student(teacher: Any, student: Any, caplog: pyt
         assert torch.equal(student.state_dict()[name], tensor), name
     for name, tensor in fresh.items():
         assert torch.equal(student.state_dict()[name], tensor), name
+    width = teacher.encoder.embed_tokens.embedding_dim
     count = len(teacher.state_dict()) - 1  # decoder.embed_tokens.weight repeats the encoder's
     assert loaded(caplog) == (
-        f"checkpoint: {count} tensors loaded; added: {QUERIES} (20, 128), {BLANK} (1, 128); resized: none"
+        f"checkpoint: {count} tensors loaded; added: {QUERIES} (20, {width}), {BLANK} (1, {width}); resized: none"
     )
 
 
@@ -143,8 +144,9 @@ class TestRefusals:
         with torch.device("meta"):
             _, tiny, _ = build(scenes, "ofa_tiny")
         message = self.refused(tiny, as_reference(teacher), caplog)
-        assert "encoder.image_proj.bias is (128,), the model's is (256,)" in message
-        assert "missing: decoder.layers.2.cross_attn_ln.bias" in message
+        width = teacher.encoder.embed_tokens.embedding_dim
+        assert f"encoder.image_proj.bias is ({width},), the model's is (256,)" in message
+        assert "decoder.layers.3.cross_attn_ln.bias" in message.partition("missing: ")[2]
         assert "Give the --arch that the checkpoint was trained with." in message
 
     def test_another_vocabulary(

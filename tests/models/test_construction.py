@@ -224,7 +224,14 @@ class TestInterpolatedPositions:
             stretched = model.encoder(inputs["src_tokens"], None, inputs["patch_images"])
             model.encoder.interpolate_position = False
             plain = model.encoder(inputs["src_tokens"], None, inputs["patch_images"])
-        assert stretched.positions.shape == plain.positions.shape == ((side // 16) ** 2 + 7, 128)
+        assert (
+            stretched.positions.shape
+            == plain.positions.shape
+            == (
+                (side // 16) ** 2 + 7,
+                model.encoder.embed_positions.embedding_dim,
+            )
+        )
         assert torch.equal(stretched.positions, plain.positions) is not differs
         assert torch.equal(stretched.positions[-7:], plain.positions[-7:])
 
@@ -298,15 +305,18 @@ class TestFreezing:
 
 def test_drop_path_grows_with_depth(scenes: Path, build: Build) -> None:
     flags = ("--encoder-drop-path-rate", "0.2", "--decoder-drop-path-rate", "0.1", "--resnet-drop-path-rate", "0.3")
-    _, model, _ = build(scenes, "ofa_nano", *flags)
-    assert [layer.drop_path.drop_prob for layer in model.encoder.layers] == [0.0, 0.2]
-    assert [layer.drop_path.drop_prob for layer in model.decoder.layers] == [0.0, 0.1]
-    assert model.encoder.embed_images.layer3[0].drop_path.drop_prob == pytest.approx(0.3)
+    layers = ("--encoder-layers", "3", "--decoder-layers", "2", "--resnet-blocks", "[1,1,2]")
+    _, model, _ = build(scenes, "ofa_nano", *flags, *layers)
+    assert [layer.drop_path.drop_prob for layer in model.encoder.layers] == pytest.approx([0.0, 0.1, 0.2])
+    assert [layer.drop_path.drop_prob for layer in model.decoder.layers] == pytest.approx([0.0, 0.1])
+    blocks = [block for stage in range(1, 4) for block in getattr(model.encoder.embed_images, f"layer{stage}")]
+    assert blocks[0].drop_path is None or not blocks[0].drop_path.drop_prob
+    assert [block.drop_path.drop_prob for block in blocks[1:]] == pytest.approx([0.1, 0.2, 0.3])
 
 
 def test_a_fresh_model_starts_as_the_paper_says(scenes: Path, build: Build) -> None:
     _, model, _ = build(scenes, "narvl_tiny")
-    assert float(model.decoder.query_embed.weight.std()) == pytest.approx(0.02, rel=0.05)
+    assert float(model.decoder.query_embed.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
     assert not model.encoder.embed_tokens.weight[1].any()  # <pad>
     tables = [*model.encoder.token_rel_pos_table_list, *model.encoder.image_rel_pos_table_list]
     assert not any(table.weight.any() for table in [*tables, *model.decoder.token_rel_pos_table_list])

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+pytestmark = pytest.mark.xdist_group("parity")  # each process would fill both models anew
+
 CASES = ["sq128", "rect96x160", "masked64"]
 LOSSES = [
     "caption_nq20_ls0.1",
@@ -182,7 +184,7 @@ def run_loss(narvl: System, job: dict[str, Any]) -> SimpleNamespace:
         sample["weight"] = job["conf"]
     loss, size, log = criterion(narvl.model, sample)
     (loss / size).backward()
-    return SimpleNamespace(loss=float(loss) / size, nll=float(log["nll_loss"]) / size, size=size, log=log)
+    return SimpleNamespace(loss=float(loss.detach()) / size, nll=float(log["nll_loss"]) / size, size=size, log=log)
 
 
 def grad_norm(model: Any, name: str) -> float:

@@ -1,0 +1,103 @@
+"""Writes the figures of README.md from the files in results/: run it after replacing one of them.
+
+Usage: python benchmarks/tables.py [--check]    (--check: write nothing, fail where README.md is out of date)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+RESULTS = ROOT / "results"
+
+
+def read(name: str) -> dict[str, Any]:
+    """Read a results file."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def source(name: str, record: dict[str, Any]) -> str:
+    """Say where figures come from: file, commit, machine, seed."""
+    made = record["provenance"]
+    machine = made["machine"]
+    accelerator = machine["accelerator"] or "no GPU"
+    return (
+        f"Source: [results/{name}.json](results/{name}.json), commit {str(made['commit'])[:10]}, seed {made['seed']}, "
+        f"{machine['cpu']}, {machine['cores']} cores, {accelerator}."
+    )
+
+
+def quickstart() -> str:
+    """Build the quickstart's table."""
+    record = read("quickstart")
+    return record["table"].strip() + "\n\n" + source("quickstart", record)
+
+
+def quickstart_time() -> str:
+    """Tell how long the quickstart takes."""
+    record = read("quickstart")
+    total = sum(record["seconds"].values())
+    steps = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in record["seconds"].items())
+    cores = record["provenance"]["machine"]["cores"]
+    return f"On {cores} CPU cores the first command takes about {total / 60:.0f} minutes ({steps})."
+
+
+def photos() -> str:
+    """Build the table of the runs on real photos."""
+    by_heart, scores = read("photos_memorised"), read("photos_scores")
+    metrics = {name: value for name, value in scores["metrics"].items() if value is not None}
+    cells = [[name, f"{100 * value:.1f}"] for name, value in metrics.items()]
+    return (
+        f"Real photos, GPT-2's BPE, nano size, from scratch: trained on {by_heart['captions']} photos with one caption "
+        f"each, NARVL gives {by_heart['same']} of them back word for word. Trained on 700 photos with all their "
+        "captions, which teaches no general captioner, its test figures (times 100) are:\n\n"
+        + tabulate(cells, headers=["metric", "test"], tablefmt="github")
+        + "\n\n"
+        + source("photos_scores", scores)
+    )
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "quickstart": quickstart,
+    "quickstart-time": quickstart_time,
+    "photos": photos,
+}
+
+
+def fill(text: str) -> str:
+    """Replace what stands between each section's markers."""
+    for name, build in SECTIONS.items():
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+        if not pattern.search(text):
+            raise SystemExit(f"{README.name}: no markers {begin} ... {end}")
+        filled = f"{begin}\n{build()}\n{end}"
+        text = pattern.sub(lambda _, filled=filled: filled, text)
+    return text
+
+
+def main() -> None:
+    """Fill or check README.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail where README.md is out of date")
+    args = parser.parse_args()
+    old = README.read_text(encoding="utf-8")
+    new = fill(old)
+    if args.check and new != old:
+        raise SystemExit("README.md is out of date: run benchmarks/tables.py")
+    if not args.check:
+        README.write_text(new, encoding="utf-8")
+        sys.stdout.write("README.md written\n")
+
+
+if __name__ == "__main__":
+    main()

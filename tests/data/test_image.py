@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from narvl.data.image import decode_base64, decode_image, encode_base64, patch_transform, read_image, to_rgb
+from narvl.errors import DataError
+
+
+def encoded(image: Image.Image, **options: Any) -> str:
+    stream = io.BytesIO()
+    image.save(stream, **({"format": "PNG"} | options))
+    return encode_base64(stream.getvalue())
+
+
+def pixels(image: Image.Image) -> list[Any]:
+    return [image.getpixel((column, row)) for row in range(image.height) for column in range(image.width)]
+
+
+class TestBase64:
+    @given(data=st.binary(max_size=50))
+    def test_both_alphabets_with_and_without_padding(self, data: bytes) -> None:
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            text = encode(data).decode()
+            assert decode_base64(text) == data
+            assert decode_base64(text.rstrip("=")) == data
+            assert decode_base64(f" {text}\r\n") == data
+        assert decode_base64(encode_base64(data)) == data
+
+    def test_ours_is_url_safe(self) -> None:
+        assert encode_base64(b"\xfb\xff") == "-_8="
+
+    @pytest.mark.parametrize("text", ["abc!", "a bc", "äöüß", "abcde", "ab=cd"])
+    def test_anything_else(self, text: str) -> None:
+        with pytest.raises(DataError, match="the image is not base64 .*; it begins with") as error:
+            decode_base64(text)
+        assert repr(text) in str(error.value)
+
+
+class TestModes:
+    @pytest.mark.parametrize(
+        ("mode", "colour", "expected"),
+        [
+            ("RGB", (10, 20, 30), (10, 20, 30)),
+            ("L", 77, (77, 77, 77)),
+            ("1", 1, (255, 255, 255)),
+            ("RGBA", (10, 20, 30, 255), (10, 20, 30)),
+            ("RGBA", (10, 20, 30, 0), (255, 255, 255)),  # transparency lies over white
+            ("RGBA", (0, 100, 200, 51), (204, 224, 244)),
+            ("LA", (100, 0), (255, 255, 255)),
+            ("I;16", 257 * 60, (60, 60, 60)),  # 16 bits are scaled, not cut
+            ("I;16", 65535, (255, 255, 255)),
+        ],
+    )
+    def test_png(self, mode: str, colour: Any, expected: tuple[int, int, int]) -> None:
+        image = decode_image(encoded(Image.new(mode, (3, 2), colour)))
+        assert (image.mode, image.size) == ("RGB", (3, 2))
+        assert set(pixels(image)) == {expected}
+
+    def test_palette(self) -> None:
+        image = Image.new("P", (2, 1))
+        image.putpalette([200, 10, 20, 30, 240, 50])
+        image.putpixel((1, 0), 1)
+        assert pixels(decode_image(encoded(image))) == [(200, 10, 20), (30, 240, 50)]
+
+    def test_palette_with_a_transparent_colour(self) -> None:
+        image = Image.new("P", (2, 1))
+        image.putpalette([200, 10, 20, 30, 240, 50])
+        image.putpixel((1, 0), 1)
+        assert pixels(decode_image(encoded(image, transparency=0))) == [(255, 255, 255), (30, 240, 50)]
+
+    def test_rgb_with_a_transparent_colour(self) -> None:
+        image = Image.new("RGB", (2, 1), (1, 2, 3))
+        image.putpixel((1, 0), (9, 9, 9))
+        assert pixels(decode_image(encoded(image, transparency=(1, 2, 3)))) == [(255, 255, 255), (9, 9, 9)]
+
+    def test_cmyk_jpeg(self) -> None:
+        image = decode_image(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), format="JPEG", quality=95))
+        assert image.mode == "RGB"
+        red, green, blue = pixels(image)[0]
+        assert red > 240 and green < 15 and blue < 15
+
+    @pytest.mark.parametrize("format", ["BMP", "GIF", "WEBP"])
+    def test_other_formats(self, format: str) -> None:
+        image = decode_image(encoded(Image.new("RGB", (4, 4), (0, 0, 255)), format=format))
+        assert image.mode == "RGB"
+        np.testing.assert_allclose(pixels(image)[0], (0, 0, 255), atol=3)
+
+    @pytest.mark.parametrize(
+        ("orientation", "corner"), [(1, "top left"), (3, "bottom right"), (6, "top right"), (8, "bottom left")]
+    )
+    def test_the_camera_s_rotation_is_applied(self, orientation: int, corner: str) -> None:
+        image = Image.new("RGB", (32, 16))
+        image.paste((255, 255, 255), (0, 0, 8, 8))  # top left, as stored
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        shown = decode_image(encoded(image, format="JPEG", quality=95, exif=exif))
+        assert shown.size == ((32, 16) if orientation in (1, 3) else (16, 32))
+        column = 2 if "left" in corner else shown.width - 3
+        row = 2 if "top" in corner else shown.height - 3
+        assert min(shown.getpixel((column, row))) > 200
+        assert max(shown.getpixel((shown.width - 1 - column, shown.height - 1 - row))) < 50
+
+    def test_the_argument_is_left_alone(self) -> None:
+        image = Image.new("RGBA", (2, 2), (1, 2, 3, 4))
+        to_rgb(image)
+        assert image.mode == "RGBA" and image.getpixel((0, 0)) == (1, 2, 3, 4)
+
+
+class TestBadImages:
+    @pytest.mark.parametrize("format", ["JPEG", "PNG"])
+    def test_truncated(self, format: str) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        data = decode_base64(encoded(Image.fromarray(noise), format=format))
+        with pytest.raises(DataError, match="the image cannot be decoded .* truncated or damaged"):
+            decode_image(encode_base64(data[: len(data) // 2]))
+
+    @pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG", b"\xff\xd8\xff"])
+    def test_no_image(self, data: bytes) -> None:
+        with pytest.raises(DataError, match="the image (is in no format that pillow can read|cannot be decoded)"):
+            decode_image(encode_base64(data))
+
+    def test_files_are_named(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"photo\.jpg: no such image file"):
+            read_image(tmp_path / "photo.jpg")
+        (tmp_path / "photo.jpg").write_text("text")
+        with pytest.raises(DataError, match=r"photo\.jpg is in no format that pillow can read"):
+            read_image(tmp_path / "photo.jpg")
+
+    def test_a_good_file(self, tmp_path: Path) -> None:
+        Image.new("L", (5, 4), 9).save(tmp_path / "photo.png")
+        assert pixels(read_image(tmp_path / "photo.png"))[0] == (9, 9, 9)
+
+
+class TestTransform:
+    @pytest.mark.parametrize("size", [32, 480])
+    @pytest.mark.parametrize("shape", [(64, 64), (97, 31), (1, 1)])
+    def test_a_square_of_values_from_minus_one_to_one(self, size: int, shape: tuple[int, int]) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        tensor = patch_transform(size)(Image.fromarray(noise))
+        assert (tensor.shape, tensor.dtype) == ((3, size, size), torch.float32)
+        assert -1 <= float(tensor.min()) <= float(tensor.max()) <= 1
+
+    @pytest.mark.parametrize(
+        ("colour", "expected"), [((0, 0, 0), (-1, -1, -1)), ((255, 255, 255), (1, 1, 1)), ((255, 0, 51), (1, -1, -0.6))]
+    )
+    def test_colours(self, colour: tuple[int, int, int], expected: tuple[float, float, float]) -> None:
+        tensor = patch_transform(32)(Image.new("RGB", (40, 20), colour))
+        torch.testing.assert_close(tensor, torch.tensor(expected).view(3, 1, 1).expand(3, 32, 32).float())
+
+    def test_resizing_is_bicubic(self) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (50, 30, 3), dtype=np.uint8)
+        expected = np.asarray(Image.fromarray(noise).resize((32, 32), Image.Resampling.BICUBIC))
+        tensor = patch_transform(32)(Image.fromarray(noise))
+        np.testing.assert_allclose((tensor.permute(1, 2, 0).numpy() + 1) * 127.5, expected, atol=1e-3)

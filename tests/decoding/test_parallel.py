@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from fairseq.data import Dictionary
+from torch import Tensor
+
+from narvl.decoding.parallel import ParallelGenerator, average
+from narvl.errors import UsageError
+
+SmallModel = Callable[..., Any]
+
+
+class Says:
+    """A model that gives fixed logits (B, N, V + 1)."""
+
+    def __init__(self, logits: Tensor, blank: int, alignment: str = "ctc", padding: Tensor | None = None) -> None:
+        self.logits, self.blank, self.alignment, self.padding = logits, blank, alignment, padding
+
+    def __call__(self) -> tuple[Tensor, dict[str, Any]]:
+        return self.logits.clone(), {"padding": self.padding}
+
+
+def decode(generator: ParallelGenerator, *models: Any) -> list[dict[str, Any]]:
+    rows = generator.generate(models, {"net_input": {}})
+    assert all(len(row) == 1 for row in rows)
+    return [row[0] for row in rows]
+
+
+def tokens(generator: ParallelGenerator, *models: Any) -> list[list[int]]:
+    return [hypothesis["tokens"].tolist() for hypothesis in decode(generator, *models)]
+
+
+@pytest.fixture()
+def generator(dictionary: Dictionary) -> ParallelGenerator:
+    return ParallelGenerator(dictionary)
+
+
+def logits_of(*rows: list[int], symbols: int) -> Tensor:
+    classes = torch.tensor(rows)
+    return torch.zeros(*classes.shape, symbols + 1).scatter(2, classes.unsqueeze(2), 5.0)
+
+
+def test_the_blank_is_never_said(
+    dictionary: Dictionary, generator: ParallelGenerator, small_model: SmallModel, net_input: dict[str, Tensor]
+) -> None:
+    model = small_model("narvl", 1)
+    with torch.no_grad():
+        model.decoder.blank_embed.weight.mul_(3)
+        classes = model(**net_input)[0].argmax(-1)
+    assert classes.eq(model.blank).any() and classes.ne(model.blank).any()
+    for row in generator.generate([model], {"net_input": net_input}):
+        assert int(row[0]["tokens"].max()) < len(dictionary)
+        assert row[0]["tokens"].tolist().index(dictionary.eos()) == len(row[0]["tokens"]) - 1
+
+
+def test_hypothesis(dictionary: Dictionary, generator: ParallelGenerator) -> None:
+    logits = logits_of([7, 7, 36, 9, 2, 8], symbols=len(dictionary))
+    [hypothesis] = decode(generator, Says(logits, len(dictionary)))
+    said = logits.log_softmax(-1)[0]
+    assert hypothesis["tokens"].tolist() == [7, 9, 2]
+    assert hypothesis["positional_scores"].tolist() == pytest.approx([float(said[0, 7]), float(said[3, 9])])
+    assert hypothesis["score"] == pytest.approx(float(said[0, 7] + said[3, 9]) / 2)
+
+
+def test_nothing_said_is_an_empty_text(dictionary: Dictionary, generator: ParallelGenerator) -> None:
+    [hypothesis] = decode(generator, Says(logits_of([36, 36], symbols=len(dictionary)), len(dictionary)))
+    assert (hypothesis["tokens"].tolist(), hypothesis["score"]) == ([dictionary.eos()], 0.0)
+
+
+def test_alignment_says_whether_to_merge(dictionary: Dictionary, generator: ParallelGenerator) -> None:
+    logits = logits_of([7, 7, 36, 9, 2], symbols=len(dictionary))
+    assert tokens(generator, Says(logits, 36, "ctc")) == [[7, 9, 2]]
+    assert tokens(generator, Says(logits, 36, "position")) == [[7, 7, 9, 2]]
+
+
+def test_what_the_task_may_not_say_never_wins(dictionary: Dictionary) -> None:
+    """However large its logit; the probabilities of what remains are normalised anew, the blank among them."""
+    allowed = torch.zeros(len(dictionary), dtype=torch.bool)
+    allowed[[2, 7, 9]] = True
+    logits = logits_of([7, 36, 9, 2], symbols=len(dictionary))
+    logits[:, :, 11] = 1000.0
+    logits[:, :, 1] = float("inf")
+    generator = ParallelGenerator(dictionary, allowed)
+    [hypothesis] = decode(generator, Says(logits, 36))
+    assert hypothesis["tokens"].tolist() == [7, 9, 2]
+    expected = torch.tensor([5.0, 0.0, 0.0, 0.0]).log_softmax(0)[0]
+    assert hypothesis["positional_scores"].tolist() == pytest.approx([float(expected)] * 2)
+
+
+def test_positions_without_output_say_nothing(dictionary: Dictionary, generator: ParallelGenerator) -> None:
+    logits = logits_of([7, 9, 8, 8], symbols=len(dictionary))
+    padding = torch.tensor([[False, False, True, True]])
+    assert tokens(generator, Says(logits, 36, padding=padding)) == [[7, 9, 2]]
+
+
+def test_a_row_s_output_depends_on_no_other_row(
+    generator: ParallelGenerator, small_model: SmallModel, net_input: dict[str, Tensor]
+) -> None:
+    model = small_model("narvl", 2)
+    together = generator.generate([model], {"net_input": net_input})
+    lengths = net_input["src_lengths"].tolist()
+    for row, length in enumerate(lengths):
+        alone = {name: tensor[row : row + 1] for name, tensor in net_input.items()}
+        alone["src_tokens"] = alone["src_tokens"][:, :length]
+        [[hypothesis]] = generator.generate([model], {"net_input": alone})
+        assert hypothesis["tokens"].tolist() == together[row][0]["tokens"].tolist()
+        assert hypothesis["score"] == pytest.approx(together[row][0]["score"], abs=1e-5)
+    assert len({tuple(row[0]["tokens"].tolist()) for row in together}) > 1
+
+
+def test_models_are_averaged_by_probability(dictionary: Dictionary, generator: ParallelGenerator) -> None:
+    first, second = (torch.full((1, 1, len(dictionary) + 1), -9.0) for _ in range(2))
+    first[0, 0, [7, 9]] = torch.tensor([0.55, 0.45]).log()
+    second[0, 0, [8, 9]] = torch.tensor([0.55, 0.45]).log()
+    models = [Says(first, 36), Says(second, 36)]
+    assert [tokens(generator, model) for model in models] == [[[7, 2]], [[8, 2]]]
+    assert tokens(generator, *models) == [[9, 2]]
+    averaged = average([first.log_softmax(-1), second.log_softmax(-1)]).exp()
+    torch.testing.assert_close(averaged, (first.softmax(-1) + second.softmax(-1)) / 2)
+
+
+@pytest.mark.parametrize("option", ["prefix_tokens", "constraints"])
+def test_prefixes_and_constraints_are_refused(generator: ParallelGenerator, option: str) -> None:
+    with pytest.raises(UsageError, match="--prefix-size, --constraints: a parallel decoder takes neither"):
+        generator.generate([], {"net_input": {}}, **{option: torch.zeros(1, 1)})
+
+
+def test_models_that_do_not_fit_together_are_refused(dictionary: Dictionary, generator: ParallelGenerator) -> None:
+    logits = logits_of([7, 9], symbols=len(dictionary))
+    with pytest.raises(UsageError, match="--path: models of different --alignment"):
+        decode(generator, Says(logits, 36, "ctc"), Says(logits, 36, "position"))
+    with pytest.raises(UsageError, match="--path: models of different --num-queries"):
+        decode(generator, Says(logits, 36), Says(logits[:, :1], 36))
+
+
+def test_decoding_first_does_not_hinder_training(small_model: SmallModel, net_input: dict[str, Tensor]) -> None:
+    """What is kept between passes (position buckets) serves training, even if decoding in inference mode made it."""
+    from narvl.modules.positions import cached_image_buckets, cached_text_buckets
+
+    for cached in (cached_text_buckets, cached_image_buckets):
+        cached.cache_clear()
+    model = small_model("narvl", 3)
+    with torch.inference_mode():
+        model(**net_input)
+    model(**net_input)[0].sum().backward()
+    assert model.encoder.token_rel_pos_table_list[0].weight.grad.any()

@@ -1,0 +1,170 @@
+"""What every task shares, on the captioning task: symbols, generators, validation."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from narvl.errors import DataError, UsageError
+
+Build = Callable[..., tuple[Any, Any, Any]]
+FLAGS = ("--patch-image-size", "64")
+
+
+def valid_batch(task: Any, rows: range = range(12)) -> dict[str, Any]:
+    task.load_dataset("valid")
+    dataset = task.dataset("valid")
+    return dataset.collater([dataset[index] for index in rows])
+
+
+class TestAllowed:
+    def test_text_and_its_end_alone(self, scenes: Path, build: Build) -> None:
+        task, _, _ = build(scenes, "ofa_nano", "--code-dict-size", "5", "--num-bins", "6")
+        symbols = task.target_dictionary
+        forbidden = {symbols[index] for index in (~task.allowed()).nonzero().flatten().tolist()}
+        assert forbidden == {
+            *("<s>", "<pad>", "<unk>", "<mask>"),
+            *(f"<code_{index}>" for index in range(5)),
+            *(f"<bin_{index}>" for index in range(6)),
+        }
+
+    @pytest.mark.parametrize("arch", ["ofa_nano", "narvl_nano"])
+    def test_no_model_says_anything_else(self, scenes: Path, build: Build, arch: str) -> None:
+        """Not even one that is sure of a code, a bin and <unk>."""
+        task, model, _ = build(scenes, arch, *FLAGS)
+        model.eval()
+        allowed = task.allowed()
+        width = model.encoder.embed_tokens.embedding_dim
+        loud = torch.randn(width, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            model.encoder.embed_tokens.weight[~allowed] = 5 * loud
+            model.decoder.layer_norm.bias.copy_(loud)
+        batch = valid_batch(task, range(4))
+        best = model(**batch["net_input"])[0].argmax(-1)
+        assert not allowed[best.clamp(max=len(allowed) - 1)].any()
+        generator = task.build_generator([model], Namespace(beam=2, max_len_b=8))
+        for row in task.inference_step(generator, [model], batch):
+            for hypothesis in row:
+                assert allowed[hypothesis["tokens"]].all()
+
+
+class TestValidation:
+    @pytest.mark.parametrize("arch", ["ofa_nano", "narvl_nano"])
+    def test_loss_and_metric(self, scenes: Path, build: Build, arch: str) -> None:
+        from fairseq.logging import metrics
+
+        task, model, criterion = build(scenes, arch, *FLAGS)
+        batches = [valid_batch(task, range(0, 7)), valid_batch(task, range(7, 12))]
+        logs = [task.valid_step(batch, model, criterion)[2] for batch in batches]
+        assert [log["metric_count"] for log in logs] == [7, 5]
+        assert not model.training
+        with metrics.aggregate(new_root=True) as logged:
+            task.reduce_metrics(logs, criterion)
+        values = logged.get_smoothed_values()
+        assert values["cider"] == pytest.approx(sum(log["metric_sum"] for log in logs) / 12, abs=1e-3)
+        assert values["loss"] > 0
+        assert ("unreachable" in values) is arch.startswith("narvl")
+
+    def test_a_perfect_model_scores_as_the_references_do(self, scenes: Path, build: Build) -> None:
+        from narvl.data.captioning import references
+        from narvl.evaluation.caption import CorpusCider
+
+        task, _, _ = build(scenes, "ofa_nano", *FLAGS)
+        task.load_dataset("valid")
+        rows = task.dataset("valid").rows
+        truth = [references(rows[index]) for index in range(12)]
+        corpus = CorpusCider(truth)
+        expected = 100 * sum(corpus.score(index, texts[0]) for index, texts in enumerate(truth))
+        assert task.score("valid", range(12), [texts[0] for texts in truth]) == pytest.approx(expected)
+        assert task.score("valid", [3, 1], [truth[3][0], truth[1][0]]) > 100
+        assert task.score("valid", [3], [f"{truth[3][0].capitalize()}."]) == pytest.approx(
+            task.score("valid", [3], [truth[3][0]])
+        )
+        assert task.score("valid", [3], [""]) == 0
+        assert task.score("valid", [3], [truth[3][0]]) > task.score("valid", [3], [truth[4][0]])
+
+    def test_what_is_scored_is_what_the_model_says(
+        self, scenes: Path, build: Build, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task, model, criterion = build(scenes, "narvl_nano", *FLAGS)
+        batch = valid_batch(task, range(3, 6))
+        said: list[Any] = []
+        monkeypatch.setattr(task, "score", lambda indices, outputs: said.append((indices, outputs)) or 0.0)
+        task.valid_step(batch, model, criterion)
+        generator = task.build_generator([model], Namespace())
+        rows = task.inference_step(generator, [model], batch)
+        assert said == [([3, 4, 5], [task.decode(row[0]["tokens"]) for row in rows])]
+
+    @pytest.mark.parametrize("arch", ["ofa_nano", "narvl_nano"])
+    def test_without_decoding(self, scenes: Path, build: Build, arch: str) -> None:
+        task, model, criterion = build(scenes, arch, "--no-valid-generation", *FLAGS)
+        loss, size, log = task.valid_step(valid_batch(task), model, criterion)
+        assert "metric_sum" not in log
+        assert float(loss) > 0 and size > 0
+        task.reduce_metrics([log], criterion)
+
+    def test_rows_that_are_skipped_have_no_reference(self, scenes: Path, build: Build, tmp_path: Path) -> None:
+        lines = (scenes / "valid.tsv").read_text().splitlines()
+        fields = lines[1].split("\t")
+        fields[2] = "&&"
+        lines[1] = "\t".join(fields)
+        (tmp_path / "valid.tsv").write_text("\n".join(lines))
+        flags = ("--bpe-dir", str(scenes), *FLAGS)
+        task, model, criterion = build(tmp_path, "narvl_nano", "--skip-bad-rows", *flags)
+        task.load_dataset("valid")
+        rows = task.dataset("valid").rows
+        assert task.score("valid", [2], [rows[2][2].split("&&")[0]]) > 50
+        assert task.valid_step(valid_batch(task), model, criterion)[2]["metric_count"] == 11
+        strict, _, _ = build(tmp_path, "narvl_nano", *flags)
+        strict.load_dataset("valid")
+        with pytest.raises(DataError, match=r"valid\.tsv, row 2: the caption \(column 3\) is empty"):
+            strict.score("valid", [2], [""])
+
+
+class TestOptions:
+    def test_decoding_in_validation(self, scenes: Path, build: Build) -> None:
+        arguments = '{"beam": 3, "max_len_b": 7, "min_len": 7, "no_repeat_ngram_size": 2}'
+        task, model, _ = build(scenes, "ofa_nano", "--valid-generation-args", arguments, *FLAGS)
+        generator = task.build_generator([model], task.valid_options)
+        assert (generator.beam_size, generator.max_len_b, generator.min_len) == (3, 7, 7)
+        assert generator.repeat_ngram_blocker.no_repeat_ngram_size == 2
+        rows = task.inference_step(generator, [model], valid_batch(task, range(2)))
+        assert [len(hypothesis["tokens"]) for row in rows for hypothesis in row] == [8] * 6
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ("{beam: 1}", "is not JSON"),
+            ("[1]", "give fairseq-generate's options"),
+            ('{"beams": 1}', "give fairseq-generate's options"),
+        ],
+    )
+    def test_unusable_ones(self, scenes: Path, build: Build, arguments: str, message: str) -> None:
+        with pytest.raises(UsageError) as error:
+            build(scenes, "ofa_nano", "--valid-generation-args", arguments)
+        assert str(error.value).startswith(f"--valid-generation-args {arguments!r}")
+        assert message in str(error.value)
+
+    def test_each_model_has_its_generator(self, scenes: Path, build: Build) -> None:
+        from narvl.decoding.beam import BeamGenerator
+        from narvl.decoding.parallel import ParallelGenerator
+
+        for arch, kind in (("ofa_nano", BeamGenerator), ("narvl_nano", ParallelGenerator)):
+            task, model, _ = build(scenes, arch)
+            assert isinstance(task.build_generator([model], Namespace()), kind)
+
+    def test_words_kept(self, scenes: Path, build: Build) -> None:
+        task, _, _ = build(scenes, "ofa_nano", "--max-tgt-words", "2")
+        task.load_dataset("valid")
+        sample = task.dataset("valid")[0]
+        assert len(task.decode(sample.target).split()) == 2
+
+    def test_missing_split(self, scenes: Path, build: Build) -> None:
+        task, _, _ = build(scenes, "ofa_nano")
+        with pytest.raises(DataError, match=r"dev\.tsv: no such file"):
+            task.load_dataset("dev")
