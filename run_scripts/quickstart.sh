@@ -31,12 +31,13 @@ stage() {
     printf '%s\t%d\n' "$title" $((SECONDS - start)) >>"$out/seconds.tsv"
 }
 
-# train RECIPE DATA SAVE_DIR FLAGS...: the whole log goes to a file, progress and validation to the terminal.
+# train RECIPE DATA SAVE_DIR FLAGS...: the whole log goes to a file; progress bars and validation to the terminal.
 train() {
     local save_dir=$3
     mkdir -p "$save_dir"
     local log=$save_dir/train.log
-    if ! "$scripts/train.sh" "$@" --seed "$seed" > >(tee -a "$log" | grep --line-buffered -E 'valid on|Error|error:' | cut -c1-200); then
+    local told='s/.*valid on .*\| loss ([0-9.]+) .*cider ([0-9.]+) .*num_updates ([0-9]+).*/      update \3: loss \1, CIDEr \2/p'
+    if ! "$scripts/train.sh" "$@" --seed "$seed" > >(tee -a "$log" | sed -u -n -E "$told"); then
         printf 'training failed; the last lines of %s:\n' "$log" >&2
         tail -n 5 "$log" >&2
         exit 1

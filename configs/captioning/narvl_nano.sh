@@ -3,5 +3,5 @@
 source "$root/configs/captioning/scenes.sh"
 model=(--arch narvl_nano --dropout 0.0 --num-queries 18)
 criterion=(--criterion query_ctc --label-smoothing 0.0)
-schedule=(--lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 1000 --max-update 1000)
+schedule=(--lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 50 --total-num-update 400 --max-update 400)
 checkpoint+=(--best-checkpoint-metric cider --maximize-best-checkpoint-metric)

@@ -3,6 +3,6 @@
 source "$root/configs/captioning/scenes.sh"
 model=(--arch ofa_nano --dropout 0.0)
 criterion=(--criterion label_smoothed_cross_entropy --label-smoothing 0.0)
-schedule=(--lr 3e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 2000 --max-update 2000)
+schedule=(--lr 3e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 1250 --max-update 1250)
 # The captions have many right wordings: the loss judges all of them, CIDEr the one that greedy decoding happens to choose.
 checkpoint+=(--best-checkpoint-metric loss)

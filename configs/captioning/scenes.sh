@@ -6,6 +6,6 @@ task=(
 optimizer=(--optimizer adam --adam-betas '(0.9, 0.98)' --weight-decay 0.01 --clip-norm 1.0)
 training=(--batch-size 64 --batch-size-valid 100 --num-workers 1 --seed 1)
 device=(--cpu)
-checkpoint=(--no-epoch-checkpoints --save-interval-updates 250 --keep-interval-updates 1)
+checkpoint=(--no-epoch-checkpoints --save-interval-updates 200 --keep-interval-updates 1)
 logging=(--log-interval 50)
 generation=(--beam 5 --max-len-b 24 --batch-size 100)
