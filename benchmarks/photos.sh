@@ -15,14 +15,14 @@ scripts=$root/run_scripts
 # By heart: 50 photos, one caption each, the same in training, validation and test.
 python "$root/benchmarks/memorise.py" select --captions "$photos/captions.csv" --out "$out/fifty.csv" --count 50
 narvl prepare photos --images "$photos/images" --captions "$out/fifty.csv" --out "$out/fifty" --bpe-dir "$bpe"
-"$scripts/train.sh" captioning/narvl_photos "$out/fifty" "$out/fifty_run" --batch-size 50 --max-update 400 \
-    --total-num-update 400 --validate-interval 100 --save-interval-updates 100
+"$scripts/train.sh" captioning/narvl_photos "$out/fifty" "$out/fifty_run" --batch-size 25 --max-update 300 \
+    --total-num-update 300 --validate-interval 50 --save-interval 150
 "$scripts/generate.sh" captioning/narvl_photos "$out/fifty_run/checkpoint_last.pt" "$out/fifty" test "$out/fifty_run"
 python "$root/benchmarks/memorise.py" count --data "$out/fifty" --results "$out/fifty_run/generate-test.txt" \
     --json "$out/memorised.json"
 
 # All photos: 700 teach no general captioner; the test figures say how far it gets.
 narvl prepare photos --images "$photos/images" --captions "$photos/captions.csv" --out "$out/all" --bpe-dir "$bpe"
-"$scripts/train.sh" captioning/narvl_photos "$out/all" "$out/all_run" --max-update 300 --total-num-update 300
+"$scripts/train.sh" captioning/narvl_photos "$out/all" "$out/all_run" --max-update 200 --total-num-update 200
 "$scripts/generate.sh" captioning/narvl_photos "$out/all_run/checkpoint_best.pt" "$out/all" test "$out/all_run"
 narvl score captioning --results "$out/all_run/generate-test.txt" --data "$out/all" --split test --json "$out/scores.json"

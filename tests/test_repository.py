@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = [*sorted((ROOT / "run_scripts").rglob("*.sh")), ROOT / ".ci" / "run"]
+SCRIPTS = [*sorted((ROOT / "run_scripts").rglob("*.sh")), *sorted((ROOT / "benchmarks").glob("*.sh")), ROOT / ".ci" / "run"]
 SECTIONS = ["build", "torch", "fairseq", "run", "test"]
 
 
@@ -60,3 +61,7 @@ def test_requirements_pin_every_package_once_in_a_known_section() -> None:
     assert sections["torch"][0] == "torch"  # setup.sh names the step by it
     names = [name for section in sections.values() for name in section]
     assert len(names) == len(set(names))
+
+
+def test_figures_in_readme_are_those_of_the_results_files() -> None:
+    subprocess.run([sys.executable, str(ROOT / "benchmarks" / "tables.py"), "--check"], check=True)

@@ -2,7 +2,7 @@
 # For a captioner that generalises, start from an OFA checkpoint (captioning/narvl_base).
 # Command:  run_scripts/train.sh captioning/narvl_photos DATA SAVE_DIR     (DATA from: narvl prepare photos ...)
 task=(--task captioning --patch-image-size 96 --code-dict-size 0 --num-bins 0)
-model=(--arch narvl_nano --dropout 0.0 --num-queries 30)
+model=(--arch narvl_nano --dropout 0.0 --num-queries 28)
 criterion=(--criterion query_ctc --label-smoothing 0.0)
 optimizer=(--optimizer adam --adam-betas '(0.9, 0.999)' --weight-decay 0.0 --clip-norm 1.0)
 schedule=(--lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 50 --total-num-update 1000 --max-update 1000)

@@ -94,8 +94,15 @@ class VisionLanguageTask(FairseqTask):
         """Return the summed metric of the outputs for some rows of a split."""
         raise TypeError(f"{type(self).__name__} has no metric")
 
-    def load_dataset(self, split: str, combine: bool = False, **unused: Any) -> None:
-        """Open ``DATA/SPLIT.tsv`` (fairseq's hook)."""
+    def load_dataset(self, split: str, combine: bool = False, task_cfg: Any = None, **unused: Any) -> None:
+        """Open ``DATA/SPLIT.tsv`` (fairseq's hook; ``task_cfg`` is what a checkpoint was trained with)."""
+        trained = getattr(task_cfg, "patch_image_size", None)
+        if trained not in (None, self.cfg.patch_image_size):
+            logger.warning(
+                "--patch-image-size %d: the checkpoint was trained at %d; its outputs may suffer",
+                self.cfg.patch_image_size,
+                trained,
+            )
         rows = TsvFile(Path(self.cfg.data) / f"{split}.tsv", COLUMNS[self.columns])
         self.datasets[split] = VisionLanguageDataset(
             rows,

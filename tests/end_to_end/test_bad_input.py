@@ -150,8 +150,6 @@ def test_flags_that_do_not_fit_are_named(
     assert_says(wrong.last_line, "--criterion", "--arch narvl_*", "query_ctc")
     wrong = train(data, "ofa", "--criterion", "query_ctc", fails=True)
     assert_says(wrong.last_line, "--criterion query_ctc", "--arch narvl_*")
-    lost = train(data, "ofa", "--valid-subset", "train", fails=True)
-    assert_says(lost.last_line, "--valid-subset", "--no-valid-generation")
     options = train(data, "ofa", "--valid-generation-args", "{beam: 1}", fails=True)
     assert_says(options.last_line, "--valid-generation-args", "JSON")
 

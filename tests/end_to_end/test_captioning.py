@@ -54,7 +54,7 @@ def journey(run: Callable, quick: Callable, tmp_path_factory: pytest.TempPathFac
     said["decode"] = run(SCRIPTS / "generate.sh", RECIPES["teacher"], best, distilled, "teacher", distilled, *batches)
     results = distilled / "generate-teacher.txt"
     said["targets"] = quick("narvl", "distill", "targets", "--out", distilled, "--results", results)
-    start = ["--finetune-from-model", best]
+    start = ["--finetune-from-model", best, "--valid-subset", "valid,test"]
     said["student"] = run(SCRIPTS / "train.sh", RECIPES["student"], distilled, student, *short, *start)
     for name, model in (("teacher", teacher), ("student", student)):
         best = model / "checkpoint_best.pt"
@@ -108,9 +108,11 @@ def test_training_validates_and_saves(journey: Journey, name: str) -> None:
     losses = [float(record["loss"]) for record in log.records("train_inner")]
     assert sum(losses[-5:]) < sum(losses[:5])
 
-    best = max(float(record["valid_cider"]) for record in valid)
     for checkpoint in ("checkpoint_best.pt", "checkpoint_last.pt"):
         state = torch.load(getattr(journey, name) / checkpoint, weights_only=True)
+        saving = state["cfg"]["checkpoint"]
+        values = [float(record[f"valid_{saving['best_checkpoint_metric']}"]) for record in valid]
+        best = max(values) if saving["maximize_best_checkpoint_metric"] else min(values)
         assert state["extra_state"]["best"] == pytest.approx(best)
     assert state["optimizer_history"][-1]["num_updates"] == UPDATES
 
@@ -140,6 +142,15 @@ def test_scores(journey: Journey, name: str) -> None:
     assert 0 <= record["metrics"]["BLEU-4"] <= record["metrics"]["BLEU-1"] <= 1
     assert 0 <= record["faithfulness"]["faithful"] <= 1
     assert f"{100 * record['metrics']['CIDEr']:.2f}" in journey.said[f"score {name}"].out
+
+
+def test_validation_and_score_agree(journey: Journey) -> None:
+    state = torch.load(journey.student / "checkpoint_best.pt", weights_only=True)
+    best = str(state["optimizer_history"][-1]["num_updates"])
+    tested = [record for record in journey.said["student"].records("test") if record["test_num_updates"] == best]
+    cider = json.loads((journey.student / "scores.json").read_text())["metrics"]["CIDEr"]
+    assert float(tested[0]["test_cider"]) == pytest.approx(100 * cider, abs=0.01)
+    assert cider > 0
 
 
 def test_predict(journey: Journey, run: Callable, quick: Callable, tmp_path: Path) -> None:
