@@ -1,6 +1,6 @@
 """Copies the figures of a finished run into results/, in the form that benchmarks/tables.py reads.
 
-Usage: python benchmarks/collect.py quickstart RUN    (RUN: the quickstart's folder, made in one go)
+Usage: python benchmarks/collect.py quickstart RUN    (RUN: the quickstart's folder)
        python benchmarks/collect.py photos RUN        (RUN: the folder of benchmarks/photos.sh)
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,14 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 def read(path: Path) -> dict[str, Any]:
     """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def seed_of(log: Path) -> int:
+    """Read the seed from the configuration that fairseq-train writes to its log."""
+    found = re.search(r"'seed': (\d+)", log.read_text(encoding="utf-8"))
+    if found is None:
+        raise SystemExit(f"{log}: no seed in it; is it the log of fairseq-train?")
+    return int(found[1])
 
 
 def write(name: str, record: dict[str, Any]) -> None:
@@ -31,14 +40,24 @@ def quickstart(run: Path) -> None:
     record = read(run / "report" / "results.json")
     record["table"] = (run / "report" / "table.md").read_text(encoding="utf-8")
     record["latency"] = read(run / "latency.json")
-    record["seconds"] = {title: int(seconds) for title, seconds in (line.split("\t") for line in lines)}
+    seconds: dict[str, int] = {}
+    for line in lines:
+        title, spent = line.split("\t")
+        seconds.setdefault(title, int(spent))  # a later run of the same folder only checks the set-up again
+    record["seconds"] = seconds
+    record["provenance"]["seed"] = seed_of(run / "narvl" / "train.log")
     write("quickstart", record)
 
 
 def photos(run: Path) -> None:
     """Collect the photos learned by heart, and the test scores."""
-    write("photos_memorised", read(run / "memorised.json"))
-    write("photos_scores", read(run / "scores.json"))
+    for name, source, log in (
+        ("photos_memorised", "memorised", "fifty_run"),
+        ("photos_scores", "scores", "all_run"),
+    ):
+        record = read(run / f"{source}.json")
+        record["provenance"]["seed"] = seed_of(run / log / "train.log")
+        write(name, record)
 
 
 def main() -> None:

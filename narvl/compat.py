@@ -70,6 +70,27 @@ def _accept_foreign_settings() -> None:
     checkpoint_utils._upgrade_state_dict = upgrade_known
 
 
+def _copy_files_whole() -> None:
+    """Let ``checkpoint_last.pt`` be replaced at once or not at all.
+
+    fairseq writes a checkpoint beside its place and renames it, but then copies it over the other names. A run killed
+    while it copies would leave half a file, from which no run can go on.
+    """
+    from fairseq.file_io import PathManager
+
+    copy = PathManager.copy
+
+    def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
+        if not PathManager.supports_rename(dst_path):
+            return bool(copy(src_path, dst_path, overwrite))
+        partial = f"{dst_path}.tmp"
+        copy(src_path, partial, True)
+        os.replace(partial, dst_path)
+        return True
+
+    PathManager.copy = staticmethod(copy_whole)
+
+
 def _quieten_logs() -> None:
     """Undo what fairseq's import does to everyone's logs, and keep pillow from logging each image.
 
@@ -94,3 +115,4 @@ _quieten_logs()
 _declare_torchvision_operators()
 _allow_checkpoint_types()
 _accept_foreign_settings()
+_copy_files_whole()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -69,6 +70,30 @@ def test_a_killed_run_goes_on_to_the_same_end(
     # The logs round to three places. The weights show that nothing hides behind that.
     for name, weights in ends[0]["model"].items():
         torch.testing.assert_close(ends[1]["model"][name], weights, rtol=0, atol=1e-6, msg=name)
+
+
+def test_a_run_killed_while_it_copies_a_checkpoint_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fairseq.file_io import PathManager
+
+    import narvl  # noqa: F401
+
+    best, last = tmp_path / "checkpoint_best.pt", tmp_path / "checkpoint_last.pt"
+    best.write_bytes(b"new, whole")
+    last.write_bytes(b"old")
+
+    def killed(source: str, target: str) -> None:
+        Path(target).write_bytes(b"new, ")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "copyfile", killed)
+        PathManager.copy(str(best), str(last), overwrite=True)
+    assert last.read_bytes() == b"old"
+    assert PathManager.copy(str(best), str(last), overwrite=True)
+    assert last.read_bytes() == b"new, whole"
+    assert sorted(tmp_path.iterdir()) == [best, last]
 
 
 def losses(record: dict[str, str]) -> tuple[str, str, str]:

@@ -94,11 +94,11 @@ class TestValidation:
         task, model, criterion = build(scenes, "narvl_nano", *FLAGS)
         batch = valid_batch(task, range(3, 6))
         said: list[Any] = []
-        monkeypatch.setattr(task, "score", lambda indices, outputs: said.append((indices, outputs)) or 0.0)
+        monkeypatch.setattr(task, "score", lambda *given: said.append(given) or 0.0)
         task.valid_step(batch, model, criterion)
         generator = task.build_generator([model], Namespace())
         rows = task.inference_step(generator, [model], batch)
-        assert said == [([3, 4, 5], [task.decode(row[0]["tokens"]) for row in rows])]
+        assert said == [("valid", [3, 4, 5], [task.decode(row[0]["tokens"]) for row in rows])]
 
     @pytest.mark.parametrize("arch", ["ofa_nano", "narvl_nano"])
     def test_without_decoding(self, scenes: Path, build: Build, arch: str) -> None:
