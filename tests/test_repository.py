@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = [*sorted((ROOT / "run_scripts").rglob("*.sh")), *sorted((ROOT / "benchmarks").glob("*.sh")), ROOT / ".ci" / "run"]
+SCRIPTS = [
+    *sorted((ROOT / "run_scripts").rglob("*.sh")),
+    *sorted((ROOT / "benchmarks").glob("*.sh")),
+    ROOT / ".ci" / "run",
+]
 SECTIONS = ["build", "torch", "fairseq", "run", "test"]
 
 
