@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from narvl.scenes.grammar import FRAMES, Frame, Meaning, Mention, express, parse
+from narvl.scenes.grammar import FRAMES, Frame, Meaning, Mention, express, ordered, parse
 from narvl.scenes.lexicon import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES
 
 MENTIONS = st.builds(
@@ -34,7 +34,7 @@ def test_what_is_said_is_what_is_parsed(
 ) -> None:
     meaning = Meaning(
         mentions[: frame.num_mentions],
-        tuple((i, relation, j) for (i, j), relation in zip(frame.pairs, relations, strict=False)),
+        tuple((i, relation, j) for (i, j), relation in zip(frame.pairs, relations, strict=False)) + ordered(frame),
         background,
         count if frame.counts else None,
     )
