@@ -15,7 +15,7 @@ for blank in trained frozen; do
     run=$out/$blank
     mkdir -p "$run"
     NARVL_BLANK=$blank "$root/run_scripts/train.sh" captioning/narvl_nano "$quickstart/distilled" "$run" \
-        --user-dir "$root/benchmarks/blank_plugin" --freeze-embedding --max-update 500 --total-num-update 500 \
+        --user-dir "$root/benchmarks/blank_plugin" --freeze-embedding --max-update 200 --total-num-update 200 \
         --finetune-from-model "$quickstart/teacher/checkpoint_best.pt" >"$run/train.log"
     "$root/run_scripts/generate.sh" captioning/narvl_nano "$run/checkpoint_best.pt" "$quickstart/data" test "$run"
     narvl score captioning --results "$run/generate-test.txt" --data "$quickstart/data" --split test --json "$run/scores.json"

@@ -29,7 +29,7 @@ def source(name: str, record: dict[str, Any]) -> str:
     """Say where figures come from: file, commit, machine, seed."""
     made = record["provenance"]
     machine = made["machine"]
-    accelerator = machine["accelerator"] or "no GPU"
+    accelerator = f"accelerator: {machine['accelerator']}"
     return (
         f"Source: [results/{name}.json](results/{name}.json), commit {str(made['commit'])[:10]}, seed {made['seed']}, "
         f"{machine['cpu']}, {machine['cores']} cores, {accelerator}."
@@ -59,7 +59,7 @@ def photos() -> str:
     return (
         f"Real photos, GPT-2's BPE, nano size, from scratch: trained on {by_heart['captions']} photos with one caption "
         f"each, NARVL gives {by_heart['same']} of them back word for word. Trained on 700 photos with all their "
-        "captions, which teaches no general captioner, its test figures (times 100) are:\n\n"
+        "captions for 100 updates, which teaches no general captioner, its test figures (times 100) are:\n\n"
         + tabulate(cells, headers=["metric", "test"], tablefmt="github")
         + "\n\n"
         + source("photos_scores", scores)
