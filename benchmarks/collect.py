@@ -2,6 +2,7 @@
 
 Usage: python benchmarks/collect.py quickstart RUN    (RUN: the quickstart's folder)
        python benchmarks/collect.py photos RUN        (RUN: the folder of benchmarks/photos.sh)
+       python benchmarks/collect.py blank RUN         (RUN: the folder of benchmarks/frozen_blank.sh)
 """
 
 from __future__ import annotations
@@ -60,13 +61,24 @@ def photos(run: Path) -> None:
         write(name, record)
 
 
+def blank(run: Path) -> None:
+    """Collect the scores of both runs, with the blank trained and frozen."""
+    record: dict[str, Any] = {kind: read(run / kind / "scores.json") for kind in ("trained", "frozen")}
+    record["provenance"] = {
+        **record["trained"]["provenance"],
+        "command": "benchmarks/frozen_blank.sh QUICKSTART OUT",
+        "seed": seed_of(run / "trained" / "train.log"),
+    }
+    write("blank", record)
+
+
 def main() -> None:
     """Collect a run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("quickstart", "photos"))
+    parser.add_argument("kind", choices=("quickstart", "photos", "blank"))
     parser.add_argument("run", type=Path)
     args = parser.parse_args()
-    {"quickstart": quickstart, "photos": photos}[args.kind](args.run)
+    {"quickstart": quickstart, "photos": photos, "blank": blank}[args.kind](args.run)
 
 
 if __name__ == "__main__":
