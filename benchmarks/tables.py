@@ -80,7 +80,8 @@ def blank() -> str:
     ]
     return (
         "With the token table frozen, 200 updates from the quickstart's teacher, one seed (a difference of this size "
-        "may be chance: at this width the rest of the network makes up for a frozen blank; training it costs nothing):\n\n"
+        "may be chance: at this width the rest of the network makes up for a frozen blank; training it costs nothing):"
+        "\n\n"
         + tabulate(cells, headers=["", "CIDEr", "faithful", "ungrammatical"], tablefmt="github", disable_numparse=True)
         + "\n\n"
         + source("blank", record)
