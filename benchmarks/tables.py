@@ -39,7 +39,8 @@ def source(name: str, record: dict[str, Any]) -> str:
 def quickstart() -> str:
     """Build the quickstart's table."""
     record = read("quickstart")
-    return record["table"].strip() + "\n\n" + source("quickstart", record)
+    caution = "One training run each: at this number of images a difference of a point or two may be chance."
+    return f"{record['table'].strip()}\n- {caution}\n\n{source('quickstart', record)}"
 
 
 def quickstart_time() -> str:
@@ -48,7 +49,10 @@ def quickstart_time() -> str:
     total = sum(record["seconds"].values())
     steps = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in record["seconds"].items())
     cores = record["provenance"]["machine"]["cores"]
-    return f"On {cores} CPU cores the first command takes about {total / 60:.0f} minutes ({steps})."
+    return (
+        f"On {cores} CPU cores, which other jobs kept partly busy, the first command took {total / 60:.0f} minutes "
+        f"({steps})."
+    )
 
 
 def photos() -> str:
