@@ -1,5 +1,5 @@
-"""Losses of the parallel model: ``query_ctc`` and, for the ablation, ``query_cross_entropy``."""
+"""Losses of the parallel model (``query_ctc``, ``query_cross_entropy``) and of OFA (``weighted_cross_entropy``)."""
 
-from narvl.criterions import query_cross_entropy, query_ctc
+from narvl.criterions import query_cross_entropy, query_ctc, weighted_cross_entropy
 
-__all__ = ["query_cross_entropy", "query_ctc"]
+__all__ = ["query_cross_entropy", "query_ctc", "weighted_cross_entropy"]

@@ -11,31 +11,30 @@ PROMPT = " what does the image describe?"
 
 
 def references(fields: list[str]) -> list[str]:
-    """Return a row's reference captions, as people wrote them.
-
-    Raises:
-        DataError: there is none.
-    """
+    """Return a row's reference captions, as people wrote them; empty without any."""
     texts = [text.strip() for text in fields[2].split(SEPARATOR)]
-    texts = [text for text in texts if text]
-    if not texts:
-        raise DataError("the caption (column 3) is empty. Write one or drop the row.")
-    return texts
+    return [text for text in texts if text]
 
 
-def example(fields: list[str], max_words: int) -> Example:
+def example(fields: list[str], labelled: bool, max_words: int) -> Example:
     """Turn a row into an example; of several references the first is the target.
 
     A multi-reference row has one target for the loss, since no sequence of tokens is all of its references at once.
 
     Args:
         fields: the row (``narvl.data.tsv.COLUMNS["captioning"]``).
+        labelled: whether the row must have a caption.
         max_words: longest target.
 
     Raises:
-        DataError: the caption is empty, or nothing but punctuation.
+        DataError: the caption is missing, or nothing but punctuation.
     """
-    text = references(fields)[0]
+    texts = references(fields)
+    if not texts:
+        if labelled:
+            raise DataError("the caption (column 3) is empty. Write one or drop the row.")
+        return Example(prompt=PROMPT, target="", image=fields[4])
+    text = texts[0]
     target = clean_caption(text, max_words)
     if not target:
         raise DataError(f"the caption (column 3) is {text!r}: nothing but punctuation. Write words or drop the row.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,10 @@ import numpy.typing as npt
 import torch
 from fairseq.data import FairseqDataset
 
-from narvl.data.image import decode_image, patch_transform
-from narvl.data.sample import Example, Sample, collate, make_sample
+from narvl.data.image import decode_image
+from narvl.data.sample import Example, Sample, SampleMaker, collate
 from narvl.data.tsv import TsvFile
-from narvl.data.vocabulary import Vocabulary
-from narvl.errors import DataError
+from narvl.errors import DataError, UsageError
 from narvl.modules.backbone import STRIDE
 
 logger = logging.getLogger(__name__)
@@ -27,9 +27,10 @@ class VisionLanguageDataset(FairseqDataset):
     Args:
         rows: the file.
         parse: the task's part: a row's fields to an ``Example``; raises DataError without file and row.
-        vocabulary: text to tokens.
+        make_sample: examples to samples.
         image_size: side of the square the image is resized to, in pixels.
         shuffle: whether epochs see the rows in a new random order.
+        only: the rows to use (0-based); None for all.
         skip_bad_rows: log and leave out rows that cannot be used, instead of stopping.
     """
 
@@ -37,17 +38,18 @@ class VisionLanguageDataset(FairseqDataset):
         self,
         rows: TsvFile,
         parse: Callable[[list[str]], Example],
-        vocabulary: Vocabulary,
+        make_sample: SampleMaker,
         image_size: int,
         shuffle: bool = False,
+        only: npt.NDArray[np.int64] | None = None,
         skip_bad_rows: bool = False,
     ) -> None:
         super().__init__()
         self.rows = rows
         self.parse = parse
-        self.vocabulary = vocabulary
-        self.transform = patch_transform(image_size)
+        self.make_sample = make_sample
         self.shuffle = shuffle
+        self.only = only
         self.skip_bad_rows = skip_bad_rows
         # Which rows were left out, in memory that data-loading workers share: each is logged and counted once.
         self._skipped = torch.zeros(len(rows), dtype=torch.bool).share_memory_() if skip_bad_rows else None
@@ -76,16 +78,17 @@ class VisionLanguageDataset(FairseqDataset):
 
     def _sample(self, index: int) -> Sample:
         example = self.parse(self.rows[index])
-        return make_sample(index, example, self.transform(decode_image(example.image)), self.vocabulary)
+        return self.make_sample(index, example, decode_image(example.image))
 
     def collater(self, samples: Sequence[Sample | None]) -> dict[str, Any]:
         """Make a batch (``narvl.data.sample.collate``) that knows its ``split``; empty when every row was skipped."""
-        batch = collate([sample for sample in samples if sample is not None], self.vocabulary.dictionary)
+        batch = collate([sample for sample in samples if sample is not None], self.make_sample.vocabulary.dictionary)
         return {**batch, "split": self.rows.path.stem} if batch else {}
 
     def ordered_indices(self) -> npt.NDArray[np.int64]:
         """Return the rows' order: the file's, or a new random one each epoch (fairseq seeds numpy with the epoch)."""
-        return np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
+        indices = np.arange(len(self)) if self.only is None else self.only
+        return np.random.permutation(indices) if self.shuffle else indices
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
@@ -141,3 +144,19 @@ class VisionLanguageDataset(FairseqDataset):
         raise DataError(
             f"{self.rows.path}: none of its {len(self)} rows can be used; the log tells what is wrong with each."
         )
+
+
+def read_row_numbers(path: Path, rows: TsvFile) -> npt.NDArray[np.int64]:
+    """Read a list of rows (``--only-rows``): 0-based numbers, one a line.
+
+    Raises:
+        UsageError: the file cannot be read, holds something else, or names a row that does not exist.
+    """
+    try:
+        numbers = np.array(path.read_text(encoding="ascii").split(), dtype=np.int64)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--only-rows {path}: {error}. Give a file of row numbers from 0, one a line.") from error
+    outside = numbers[(numbers < 0) | (numbers >= len(rows))]
+    if len(outside):
+        raise UsageError(f"--only-rows {path}: no row {outside[0]} in {rows.path}, which has {len(rows)} (from 0).")
+    return numbers

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base as ExifTag
 
 from narvl.errors import DataError
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     import torch
 
+# Values of EXIF's orientation for which width and height change places.
+_TURNED = (5, 6, 7, 8)
 _STANDARD_TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -61,6 +64,20 @@ def decode_image(text: str) -> Image.Image:
         DataError: not base64, not an image, or a truncated one.
     """
     return _load(io.BytesIO(decode_base64(text)), "the image")
+
+
+def upright_size(text: str) -> tuple[int, int]:
+    """Return width and height of a TSV file's image, in pixels, as ``decode_image`` gives it, without decoding it.
+
+    Raises:
+        DataError: not base64, or not an image.
+    """
+    try:
+        with Image.open(io.BytesIO(decode_base64(text))) as image:
+            turned = image.getexif().get(ExifTag.Orientation, 1) in _TURNED
+            return (image.height, image.width) if turned else (image.width, image.height)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"the image cannot be read ({error}). It is truncated or damaged: replace it.") from error
 
 
 def read_image(path: str | Path) -> Image.Image:

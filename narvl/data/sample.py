@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 from fairseq.data import Dictionary, data_utils
+from PIL.Image import Image
 from torch import Tensor
 
+from narvl.data.boxes import Box, BoxFrame
+from narvl.data.image import patch_transform
 from narvl.data.vocabulary import Vocabulary
 
 
@@ -19,51 +22,78 @@ class Example:
 
     Attributes:
         prompt: what the model reads beside the image; begins with a blank.
-        target: what it should say; begins with a blank.
+        target: what it should say: text that begins with a blank, or a box in pixels of the original image; empty
+            where nobody knows.
         image: the image column, base64.
+        weight: what the sample's loss is multiplied by, 0 to 1.
     """
 
     prompt: str
-    target: str
+    target: str | Box
     image: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A row, ready for a batch: index, prompt tokens (S,), target tokens (L,) with ``</s>``, image (3, size, size)."""
+    """A row, ready for a batch.
+
+    Attributes:
+        index: its row (0-based); what ``fairseq-generate`` prints as its id.
+        source: prompt tokens (S,), ``<s>`` and ``</s>`` included.
+        target: target tokens (L,), ``</s>`` included.
+        image: (3, size, size).
+        weight: what the sample's loss is multiplied by.
+    """
 
     index: int
     source: Tensor
     target: Tensor
     image: Tensor
+    weight: float
 
 
-def make_sample(index: int, example: Example, image: Tensor, vocabulary: Vocabulary) -> Sample:
-    """Tokenise an example.
+class SampleMaker:
+    """Turns examples into samples.
 
     Args:
-        index: its row (0-based); what ``fairseq-generate`` prints as its id.
-        example: prompt and target.
-        image: (3, size, size).
         vocabulary: text to tokens.
+        image_size: side of the square that images are resized to, in pixels.
+        frame: boxes to location bins; None where no target is a box.
     """
-    dictionary = vocabulary.dictionary
-    bos, eos = torch.tensor([dictionary.bos()]), torch.tensor([dictionary.eos()])
-    return Sample(
-        index=index,
-        source=torch.cat([bos, vocabulary.encode(example.prompt), eos]),
-        target=torch.cat([vocabulary.encode(example.target), eos]),
-        image=image,
-    )
+
+    def __init__(self, vocabulary: Vocabulary, image_size: int, frame: BoxFrame | None = None) -> None:
+        self.vocabulary = vocabulary
+        self.transform = patch_transform(image_size)
+        self.frame = frame
+
+    def __call__(self, index: int, example: Example, image: Image) -> Sample:
+        """Tokenise an example and transform its image (RGB, of any size)."""
+        dictionary = self.vocabulary.dictionary
+        bos, eos = torch.tensor([dictionary.bos()]), torch.tensor([dictionary.eos()])
+        return Sample(
+            index=index,
+            source=torch.cat([bos, self.vocabulary.encode(example.prompt), eos]),
+            target=torch.cat([self._target(example.target, image), eos]),
+            image=self.transform(image),
+            weight=example.weight,
+        )
+
+    def _target(self, target: str | Box, image: Image) -> Tensor:
+        if isinstance(target, str):
+            return self.vocabulary.encode(target)
+        if self.frame is None:
+            raise TypeError("a box is the target, but there is no frame to put it in")
+        return self.vocabulary.encode_bins(self.frame.to_bins(target, image.width, image.height))
 
 
 def collate(samples: Sequence[Sample], dictionary: Dictionary) -> dict[str, Any]:
     """Make a batch.
 
     Returns:
-        ``id`` (B,), ``nsentences``, ``ntokens``, ``target`` (B, L) right-padded, ``target_lengths`` (B,), and
-        ``net_input``: ``src_tokens`` (B, S), ``src_lengths`` (B,), ``patch_images`` (B, 3, size, size),
-        ``patch_masks`` (B,), ``prev_output_tokens`` (B, L). Empty when there are no samples.
+        ``id`` (B,), ``nsentences``, ``ntokens``, ``target`` (B, L) right-padded, ``target_lengths`` (B,),
+        ``weight`` (B,), and ``net_input``: ``src_tokens`` (B, S), ``src_lengths`` (B,), ``patch_images``
+        (B, 3, size, size), ``patch_masks`` (B,), ``prev_output_tokens`` (B, L). Empty when there are no samples.
     """
     if not samples:
         return {}
@@ -79,6 +109,7 @@ def collate(samples: Sequence[Sample], dictionary: Dictionary) -> dict[str, Any]
         "ntokens": int(target_lengths.sum()),
         "target": merge([sample.target for sample in samples]),
         "target_lengths": target_lengths,
+        "weight": torch.tensor([sample.weight for sample in samples]),
         "net_input": {
             "src_tokens": merge([sample.source for sample in samples]),
             "src_lengths": torch.tensor([len(sample.source) for sample in samples]),

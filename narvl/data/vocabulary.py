@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -84,6 +85,10 @@ class Vocabulary:
         line: str = self.bpe.encode(text)
         return self.dictionary.encode_line(line, append_eos=False, add_if_not_exist=False).long()
 
+    def encode_bins(self, bins: Sequence[int]) -> Tensor:
+        """Encode location bins (0-based) as token ids."""
+        return torch.tensor(bins) + self.first_bin
+
     def decode(self, tokens: Tensor) -> str:
         """Decode token ids (L,) to text; special symbols are left out."""
         return self.bpe.decode(self.dictionary.string(tokens)).strip()
@@ -92,5 +97,12 @@ class Vocabulary:
         """Return which symbols a text task may say: BPE tokens and ``</s>``; bool (V,)."""
         allowed = torch.zeros(len(self.dictionary), dtype=torch.bool)
         allowed[self._sayable] = True
+        allowed[self.dictionary.eos()] = True
+        return allowed
+
+    def bin_mask(self) -> Tensor:
+        """Return which symbols a box may be said by: location bins and ``</s>``; bool (V,)."""
+        allowed = torch.zeros(len(self.dictionary), dtype=torch.bool)
+        allowed[self.first_bin : self.first_bin + self.num_bins] = True
         allowed[self.dictionary.eos()] = True
         return allowed

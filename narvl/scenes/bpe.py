@@ -15,9 +15,10 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from narvl.data import captioning, entailment, grounding, vqa
 from narvl.scenes.captions import write_captions
 from narvl.scenes.expressions import refer
-from narvl.scenes.hypotheses import ANSWER_OF, LABELS, write_hypothesis
+from narvl.scenes.hypotheses import LABELS, write_hypothesis
 from narvl.scenes.questions import ask
 from narvl.scenes.world import MAX_OBJECTS, MIN_OBJECTS, sample_scene
 
@@ -25,12 +26,8 @@ CORPUS_SCENES = 500
 # The training stops by itself far below this, when every word of the text is one token.
 MAX_VOCABULARY = 2000
 
-PROMPTS = (
-    " what does the image describe?",
-    ' which region does the text " {} " describe?',
-    ' does the image describe " {} "?',
-    ' can image and text1 " {} " imply text2 " {} "?',
-)
+# Longer than any text of the scenes: nothing is cut.
+WORDS = 80
 
 
 def corpus() -> Iterator[str]:
@@ -43,18 +40,18 @@ def corpus() -> Iterator[str]:
         scene = sample_scene(0, "bpe", index, objects=(MIN_OBJECTS, MAX_OBJECTS))
         rng = random.Random(f"bpe {index}")
         captions = write_captions(scene, rng)
-        yield PROMPTS[0]
+        yield captioning.PROMPT
         yield from (f" {caption}" for caption in captions)
         for question in ask(scene, rng):
-            yield f" {question.text} object: {' '.join(item.shape for item in scene.objects)}"
+            yield vqa.prompt(question.text, [item.shape for item in scene.objects], WORDS)
             yield from (f" {answer}" for _, answer in question.answers)
         for item in scene.objects:
-            yield PROMPTS[1].format(refer(scene, item, rng))
+            yield grounding.prompt(refer(scene, item, rng), WORDS)
         for label in LABELS:
             hypothesis = write_hypothesis(scene, label, rng)
-            yield PROMPTS[2].format(hypothesis)
-            yield PROMPTS[3].format(captions[0], hypothesis)
-            yield f" {ANSWER_OF[label]}"
+            yield entailment.prompt(hypothesis, None, WORDS)
+            yield entailment.prompt(hypothesis, captions[0], WORDS)
+            yield f" {entailment.ANSWER_OF[label]}"
 
 
 @cache

@@ -7,8 +7,8 @@ contradictions speak of these as well, of an object that is not there, so that n
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 
+from narvl.data.entailment import ANSWER_OF
 from narvl.scenes.captions import describe
 from narvl.scenes.grammar import Meaning, Mention, noun_phrase
 from narvl.scenes.judge import holds
@@ -16,8 +16,6 @@ from narvl.scenes.lexicon import COUNTED, COUNTS, RELATIONS, article, say
 from narvl.scenes.statements import alter_mention, state
 from narvl.scenes.world import Scene
 
-# Each label and the word that the model says for it.
-ANSWER_OF: Mapping[str, str] = {"entailment": "yes", "contradiction": "no", "neutral": "maybe"}
 LABELS = tuple(ANSWER_OF)
 
 UNSEEN_ADJECTIVES = ("heavy", "warm", "wooden", "old")

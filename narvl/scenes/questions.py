@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from narvl.data.vqa import confidence
 from narvl.scenes.expressions import refer_without
 from narvl.scenes.grammar import Mention, noun_phrase
 from narvl.scenes.lexicon import (
@@ -41,19 +42,6 @@ class Question:
     answers: tuple[tuple[float, str], ...]
 
 
-def confidence(count: int) -> float:
-    """Give the official soft accuracy of an answer that `count` of ten people gave.
-
-    Args:
-        count: 1 to 10.
-
-    Returns:
-        min(n/3, 1), averaged over leaving each of the ten out, with n of the nine others giving the answer.
-    """
-    with_one_out = count * min((count - 1) / 3, 1) + (ANNOTATORS - count) * min(count / 3, 1)
-    return round(with_one_out / ANNOTATORS, 2)
-
-
 def ask(scene: Scene, rng: random.Random, count: int = QUESTIONS_PER_SCENE) -> list[Question]:
     """Ask differing questions about a scene.
 
@@ -81,7 +69,7 @@ def _answered(text: str, answer: str, rng: random.Random, names: Category | None
         return Question(text, ((1.0, answer),))
     given = Counter(say(names, answer, rng) for _ in range(ANNOTATORS))
     ranked = sorted(given.items(), key=lambda item: (-item[1], item[0]))
-    return Question(text, tuple((confidence(count), said) for said, count in ranked))
+    return Question(text, tuple((confidence(count, ANNOTATORS), said) for said, count in ranked))
 
 
 def _named(scene: Scene, rng: random.Random, *unsaid: str) -> tuple[SceneObject, str] | None:

@@ -7,14 +7,16 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from narvl.data.entailment import ANSWER_OF
+from narvl.data.tsv import SEPARATOR
+from narvl.data.vqa import write_answers
 from narvl.scenes.captions import write_captions
 from narvl.scenes.expressions import refer
-from narvl.scenes.hypotheses import ANSWER_OF, LABELS, write_hypothesis
+from narvl.scenes.hypotheses import LABELS, write_hypothesis
 from narvl.scenes.questions import ask
 from narvl.scenes.render import png_bytes, render
 from narvl.scenes.world import Scene
 
-JOINT = "&&"
 # Training sees each object, and each label of the entailment task, so many times a scene; evaluation once.
 TRAINING_ROUNDS = 2
 
@@ -56,7 +58,7 @@ def _captioning(scene: Scene, image: str, captions: list[str], rng: random.Rando
     groups = [(caption,) for caption in captions] if training else [tuple(captions)]
     return [
         Row(
-            (_row_id(scene, number), scene.image_id, JOINT.join(group), _object_names(scene), image),
+            (_row_id(scene, number), scene.image_id, SEPARATOR.join(group), _object_names(scene), image),
             group,
             f" {group[0]}",
         )
@@ -67,7 +69,7 @@ def _captioning(scene: Scene, image: str, captions: list[str], rng: random.Rando
 def _vqa(scene: Scene, image: str, captions: list[str], rng: random.Random, training: bool) -> list[Row]:
     found = []
     for number, question in enumerate(ask(scene, rng)):
-        answers = JOINT.join(f"{confidence}|!+{answer}" for confidence, answer in question.answers)
+        answers = write_answers(question.answers)
         fields = (_row_id(scene, number), scene.image_id, question.text, answers, _object_names(scene), image)
         found.append(Row(fields, (question.text, answers), f" {question.answers[0][1]}"))
     return found
@@ -100,7 +102,7 @@ def _row_id(scene: Scene, number: int) -> str:
 
 def _object_names(scene: Scene) -> str:
     """What a detector would say: the class of each object."""
-    return JOINT.join(item.shape for item in scene.objects)
+    return SEPARATOR.join(item.shape for item in scene.objects)
 
 
 TASKS: Mapping[str, Callable[[Scene, str, list[str], random.Random, bool], list[Row]]] = {

@@ -25,7 +25,7 @@ def test_references(caption: str, expected: list[str]) -> None:
 
 
 def test_example() -> None:
-    found = example(row("A dog, running fast!&&another"), 3)
+    found = example(row("A dog, running fast!&&another"), True, 3)
     assert PROMPT == " what does the image describe?"
     assert (found.prompt, found.target, found.image) == (PROMPT, " A dog running", "aW1hZ2U=")
 
@@ -33,12 +33,14 @@ def test_example() -> None:
 @pytest.mark.parametrize("caption", ["", "  ", "&&", " && "])
 def test_no_caption(caption: str) -> None:
     with pytest.raises(DataError, match=r"the caption \(column 3\) is empty"):
-        example(row(caption), 20)
+        example(row(caption), True, 20)
+    assert references(row(caption)) == []
+    assert example(row(caption), False, 20).target == ""
 
 
 def test_nothing_but_punctuation() -> None:
     with pytest.raises(DataError, match=r"the caption \(column 3\) is '\.\.\.': nothing but punctuation"):
-        example(row("..."), 20)
+        example(row("..."), True, 20)
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 
 from narvl.data import captioning
-from narvl.data.dataset import VisionLanguageDataset
-from narvl.data.sample import Example, Sample, collate, make_sample
+from narvl.data.boxes import BoxFrame
+from narvl.data.dataset import VisionLanguageDataset, read_row_numbers
+from narvl.data.sample import Example, Sample, SampleMaker, collate
 from narvl.data.tsv import COLUMNS, TsvFile
 from narvl.data.vocabulary import Vocabulary
-from narvl.errors import DataError
+from narvl.errors import DataError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,8 @@ def vocabulary(scenes: Path) -> Vocabulary:
 
 def open_dataset(path: Path, vocabulary: Vocabulary, **options: Any) -> VisionLanguageDataset:
     rows = TsvFile(path, COLUMNS["captioning"])
-    return VisionLanguageDataset(rows, partial(captioning.example, max_words=20), vocabulary, 32, **options)
+    parse = partial(captioning.example, labelled=True, max_words=20)
+    return VisionLanguageDataset(rows, parse, SampleMaker(vocabulary, 32), 32, **options)
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +63,25 @@ def damaged(scenes: Path, tmp_path: Path) -> Path:
 
 class TestSample:
     def test_tokens(self, vocabulary: Vocabulary) -> None:
-        image = torch.zeros(3, 8, 8)
-        sample = make_sample(5, Example(" a ring", " below a big disc", ""), image, vocabulary)
+        example = Example(" a ring", " below a big disc", "", weight=0.4)
+        sample = SampleMaker(vocabulary, 8)(5, example, Image.new("RGB", (9, 7)))
         assert sample.index == 5
         assert (int(sample.source[0]), int(sample.source[-1])) == (0, 2)
         assert vocabulary.decode(sample.source) == "a ring"
         assert int(sample.target[-1]) == 2 and 0 not in sample.target
         assert vocabulary.decode(sample.target) == "below a big disc"
+        assert (sample.image.shape, sample.weight) == ((3, 8, 8), 0.4)
+
+    def test_a_box_becomes_bins_of_the_original_image(self, scenes: Path) -> None:
+        vocabulary = Vocabulary(scenes, code_dict_size=3, num_bins=101)
+        maker = SampleMaker(vocabulary, 256, BoxFrame(256, 512, 101))
+        sample = maker(0, Example("", (20.0, 0.0, 100.0, 40.0), ""), Image.new("RGB", (200, 80)))
+        said = [vocabulary.dictionary[int(token)] for token in sample.target]
+        assert said == ["<bin_5>", "<bin_0>", "<bin_25>", "<bin_25>", "</s>"]
+
+    def test_a_box_without_a_frame_is_a_mistake(self, vocabulary: Vocabulary) -> None:
+        with pytest.raises(TypeError, match="no frame"):
+            SampleMaker(vocabulary, 8)(0, Example("", (0.0, 0.0, 1.0, 1.0), ""), Image.new("RGB", (9, 7)))
 
     def test_row(self, dataset: VisionLanguageDataset, vocabulary: Vocabulary) -> None:
         sample = dataset[np.int64(3)]
@@ -81,8 +96,8 @@ class TestCollate:
     @pytest.fixture()
     def batch(self, vocabulary: Vocabulary) -> dict[str, Any]:
         samples = [
-            Sample(7, torch.tensor([0, 5, 6, 2]), torch.tensor([8, 2]), torch.full((3, 4, 4), 0.5)),
-            Sample(3, torch.tensor([0, 5, 2]), torch.tensor([9, 9, 8, 2]), torch.full((3, 4, 4), -0.5)),
+            Sample(7, torch.tensor([0, 5, 6, 2]), torch.tensor([8, 2]), torch.full((3, 4, 4), 0.5), 1.0),
+            Sample(3, torch.tensor([0, 5, 2]), torch.tensor([9, 9, 8, 2]), torch.full((3, 4, 4), -0.5), 0.3),
         ]
         return collate(samples, vocabulary.dictionary)
 
@@ -90,6 +105,7 @@ class TestCollate:
         assert batch["id"].tolist() == [7, 3]
         assert (batch["nsentences"], batch["ntokens"]) == (2, 6)
         assert batch["target_lengths"].tolist() == [2, 4]
+        assert batch["weight"].tolist() == pytest.approx([1.0, 0.3])
         assert batch["net_input"].keys() == {
             "src_tokens",
             "src_lengths",
@@ -235,3 +251,22 @@ class TestBadRows:
         assert [batch.tolist() for batch in batches] == [[0, 7], [2, 4], [1, 3]]
         with pytest.raises(DataError, match=r"none of its 12 rows can be used"):
             dataset.batch_by_size(np.array([2, 4, 7]), max_sentences=2)
+
+
+class TestOnlyRows:
+    def test_only_these_are_read(self, scenes: Path, vocabulary: Vocabulary, tmp_path: Path) -> None:
+        wanted = tmp_path / "rows.txt"
+        wanted.write_text("7\n2\n")
+        rows = TsvFile(scenes / "valid.tsv", COLUMNS["captioning"])
+        dataset = open_dataset(scenes / "valid.tsv", vocabulary, only=read_row_numbers(wanted, rows))
+        assert dataset.ordered_indices().tolist() == [7, 2]
+        assert len(dataset) == 12
+
+    @pytest.mark.parametrize(
+        ("text", "message"), [("12", "no row 12"), ("-1", "no row -1"), ("two", "invalid literal")]
+    )
+    def test_wrong_lists(self, text: str, message: str, scenes: Path, tmp_path: Path) -> None:
+        wanted = tmp_path / "rows.txt"
+        wanted.write_text(text)
+        with pytest.raises(UsageError, match=f"--only-rows .*{message}"):
+            read_row_numbers(wanted, TsvFile(scenes / "valid.tsv", COLUMNS["captioning"]))

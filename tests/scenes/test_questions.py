@@ -5,12 +5,8 @@ from collections import Counter
 
 import pytest
 
-from narvl.scenes.questions import ask, confidence
+from narvl.scenes.questions import ask
 from narvl.scenes.world import Scene
-
-
-def test_the_confidence_is_the_official_soft_accuracy() -> None:
-    assert [confidence(count) for count in range(1, 11)] == [0.3, 0.6, 0.9, *[1.0] * 7]
 
 
 def test_five_differing_questions(scenes: list[Scene]) -> None:
