@@ -10,6 +10,8 @@ from fairseq.ngram_repeat_block import NGramRepeatBlock
 from fairseq.sequence_generator import EnsembleModel, SequenceGenerator
 from torch import Tensor
 
+from narvl.decoding.candidates import Candidates
+from narvl.errors import UsageError
 from narvl.models.ofa import OFAModel
 
 
@@ -41,6 +43,45 @@ class SentenceEnsemble(EnsembleModel):
         return log_probs, attention
 
 
+class CandidateEnsemble(SentenceEnsemble):
+    """One or several models that say candidate answers alone.
+
+    After each prefix the tokens by which some candidate goes on have all the probability, normalised anew, so that the
+    candidates' probabilities sum to 1. That is OFA's convention (arXiv 2202.03052), for its search in a trie and its
+    scoring of all candidates alike. Several models are averaged first, over the whole vocabulary.
+
+    Args:
+        models: the models; their probabilities are averaged.
+        candidates: the answers.
+    """
+
+    def __init__(self, models: list[OFAModel], candidates: Candidates) -> None:
+        super().__init__(models, allowed=None)
+        self.trie = candidates.trie
+
+    def continuations(self, tokens: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the log-probabilities of the tokens that may follow.
+
+        Args:
+            tokens: ``<s>`` and what the hypotheses said so far (R, T).
+            args: what fairseq's ``forward_decoder`` takes besides.
+            options: likewise.
+
+        Returns:
+            Of each token that may follow: its row, its edge of the trie, and its log-probability.
+        """
+        log_probs, _ = super().forward_decoder(tokens, *args, **options)
+        trie = self.trie.to(tokens.device)
+        return trie.restrict(log_probs, trie.walk(tokens[:, 1:]))
+
+    def forward_decoder(self, tokens: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
+        """Compute the next token's log-probabilities (R, V), -inf for what may not follow."""
+        rows, edges, values = self.continuations(tokens, *args, **options)
+        log_probs = values.new_full((len(tokens), self.trie.vocabulary_size), float("-inf"))
+        log_probs[rows, self.trie.tokens[edges]] = values
+        return log_probs, None
+
+
 class NGramBlock(NGramRepeatBlock):
     """fairseq's n-gram blocking, given the tokens so far.
 
@@ -57,14 +98,20 @@ class NGramBlock(NGramRepeatBlock):
 
 
 class BeamGenerator(SequenceGenerator):
-    """fairseq's beam search, from ``<s>``, over the symbols that the task may say (model.md 3).
+    """fairseq's beam search, from ``<s>``, over the symbols or the answers that the task may say (model.md 3).
 
     Args:
         models: one model, or several to average.
         dictionary: the vocabulary.
-        allowed: which symbols the task may say (V,); None allows all.
+        allowed: which symbols the task may say (V,); None allows all. Not looked at when there are candidates.
         no_repeat_ngram_size: say no n-gram of this size twice; 0 allows all.
+        candidates: the only answers that may be said, by their trie; None leaves the text free. A row then has at most
+            as many hypotheses as there are candidates, and the longest candidate decides how many steps are taken
+            (``max_len_a`` and ``max_len_b`` are not looked at).
         options: fairseq's own, see ``SequenceGenerator``.
+
+    Raises:
+        UsageError: an option that shapes free text is given with candidates.
     """
 
     def __init__(
@@ -73,13 +120,34 @@ class BeamGenerator(SequenceGenerator):
         dictionary: Dictionary,
         allowed: Tensor | None = None,
         no_repeat_ngram_size: int = 0,
+        candidates: Candidates | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(SentenceEnsemble(models, allowed), dictionary, **options)
+        ensemble: SentenceEnsemble
+        if candidates is not None:
+            refused = {
+                "--no-repeat-ngram-size": no_repeat_ngram_size > 0,
+                "--min-len": options.get("min_len", 1) > 1,
+                "--match-source-len": options.get("match_source_len", False),
+            }
+            for flag in (flag for flag, given in refused.items() if given):
+                raise UsageError(f"{flag}: candidate answers are said whole or not at all. Drop it.")
+            options |= {"max_len_a": 0, "max_len_b": candidates.longest}
+            ensemble = CandidateEnsemble(models, candidates)
+        else:
+            ensemble = SentenceEnsemble(models, allowed)
+        super().__init__(ensemble, dictionary, **options)
         self.bos: int = dictionary.bos()
+        self.constrained = candidates is not None
         self.repeat_ngram_blocker = NGramBlock(no_repeat_ngram_size) if no_repeat_ngram_size > 0 else None
 
     @torch.no_grad()
     def generate(self, models: list[OFAModel], sample: dict[str, Any], **options: Any) -> list[list[dict[str, Any]]]:
-        """Decode a batch; see fairseq's ``SequenceGenerator.generate``."""
+        """Decode a batch; see fairseq's ``SequenceGenerator.generate``.
+
+        Raises:
+            UsageError: a prefix is given with candidates.
+        """
+        if self.constrained and options.get("prefix_tokens") is not None:
+            raise UsageError("--prefix-size: candidate answers are said whole or not at all. Drop it.")
         return super().generate(models, sample, bos_token=self.bos, **options)

@@ -1,4 +1,4 @@
-"""What ``fairseq-generate`` calls for the parallel model: one pass, then the collapse."""
+"""What ``fairseq-generate`` calls for the parallel model: one pass, then the collapse or CTC beam search."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from narvl.criterions._parallel import silence
-from narvl.decoding.ctc import greedy
+from narvl.decoding.ctc import Decoded, greedy
+from narvl.decoding.ctc_beam import check_search, ctc_beam_search
 from narvl.errors import UsageError
 from narvl.models.narvl import NARVLModel
 
@@ -23,11 +24,31 @@ class ParallelGenerator:
         dictionary: the vocabulary.
         allowed: which symbols the task may say (V,); the others' probability is given to them, and to the blank, which
             is always allowed. None allows all.
+        beam: prefixes that CTC beam search keeps; 0 takes each query's best class (``greedy``).
+        top_k: tokens, besides the blank, that beam search lets each query say.
+        backend: who searches, see ``ctc_beam_search``.
+
+    Raises:
+        UsageError: ``beam`` is below 0, ``top_k`` below 1, or the backend is unknown or not installed.
     """
 
-    def __init__(self, dictionary: Dictionary, allowed: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        dictionary: Dictionary,
+        allowed: Tensor | None = None,
+        beam: int = 0,
+        top_k: int = 10,
+        backend: str = "auto",
+    ) -> None:
+        if beam < 0:
+            raise UsageError(f"--ctc-beam {beam}: give the number of prefixes to keep, or 0 for the best classes.")
+        if beam:
+            check_search(beam, top_k, backend)
         self.eos: int = dictionary.eos()
         self.allowed = allowed
+        self.beam = beam
+        self.top_k = top_k
+        self.backend = backend
 
     @torch.no_grad()  # not inference_mode: fairseq-generate changes the scores in place
     def generate(
@@ -46,11 +67,15 @@ class ParallelGenerator:
             constraints: not supported.
 
         Returns:
-            For each row, one hypothesis: ``tokens`` (ending in ``</s>``), ``score`` (mean log-probability of the
-            tokens), ``positional_scores``, and fairseq's empty ``attention`` and ``alignment``.
+            For each row its hypotheses, the best first: ``tokens`` (ending in ``</s>``), ``score``,
+            ``positional_scores`` (each token's log-probability, without ``</s>``), and fairseq's empty ``attention``
+            and ``alignment``. Without a beam there is one hypothesis, and its score is the mean of the tokens'
+            log-probabilities; with one there are up to ``beam``, and the score is the text's log-probability, over all
+            of its paths.
 
         Raises:
-            UsageError: a prefix or constraints are given, or the models differ in their alignment or number of queries.
+            UsageError: a prefix or constraints are given, the models differ in their alignment or number of queries, or
+                a beam is asked of models whose queries are the tokens' positions.
         """
         if prefix_tokens is not None or constraints is not None:
             raise UsageError("--prefix-size, --constraints: a parallel decoder takes neither. Drop them.")
@@ -61,10 +86,18 @@ class ParallelGenerator:
             raise UsageError("--path: models of different --num-queries cannot be averaged. Give one of them.")
         log_probs = average(outputs)
         first = models[0]
-        return [
-            [self._hypothesis(decoded.tokens, decoded.log_probs)]
-            for decoded in greedy(log_probs, first.blank, self.eos, merge=first.alignment == "ctc")
-        ]
+        if not self.beam:
+            return [
+                [self._hypothesis(decoded, float(decoded.log_probs.mean()) if len(decoded.tokens) else 0.0)]
+                for decoded in greedy(log_probs, first.blank, self.eos, merge=first.alignment == "ctc")
+            ]
+        if first.alignment != "ctc":
+            raise UsageError(
+                f"--ctc-beam {self.beam}: a model of --alignment {first.alignment} says token i by query i, which "
+                "leaves no paths to search. Drop it."
+            )
+        texts = ctc_beam_search(log_probs, first.blank, self.eos, self.beam, self.top_k, self.backend)
+        return [[self._hypothesis(text, text.log_prob) for text in row] for row in texts]
 
     def _log_probs(self, model: NARVLModel, net_input: dict[str, Tensor]) -> Tensor:
         logits, extra = model(**net_input)
@@ -76,12 +109,11 @@ class ParallelGenerator:
             logits[..., : len(forbidden)].masked_fill_(forbidden, float("-inf"))
         return torch.log_softmax(logits, dim=-1)
 
-    def _hypothesis(self, tokens: Tensor, log_probs: Tensor) -> dict[str, Any]:
-        score = float(log_probs.mean()) if len(log_probs) else 0.0
+    def _hypothesis(self, decoded: Decoded, score: float) -> dict[str, Any]:
         return {
-            "tokens": torch.cat([tokens, tokens.new_tensor([self.eos])]),
+            "tokens": torch.cat([decoded.tokens, decoded.tokens.new_tensor([self.eos])]),
             "score": score,
-            "positional_scores": log_probs,
+            "positional_scores": decoded.log_probs,
             "attention": None,
             "alignment": torch.empty(0),
         }

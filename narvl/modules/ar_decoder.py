@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -119,16 +120,21 @@ class OFADecoder(FairseqIncrementalDecoder, DecoderStack):
         )
 
     def reorder_incremental_state_scripting(self, incremental_state: dict[str, Any], new_order: Tensor) -> None:
-        """Keep the hypotheses ``new_order`` (R',), those of a sentence side by side (fairseq's beam search)."""
+        """Keep or repeat the hypotheses ``new_order`` (R',), those of a sentence side by side (fairseq's searches).
+
+        The cache is replaced, not changed: a shallow copy of ``incremental_state`` may go another way from here.
+        """
         cache: DecodingCache | None = incremental_state.get(_CACHE)
         if cache is None:
             return
-        beam = cache.past[0].rows // cache.cross[0][0].size(0)
-        for past in cache.past:
-            past.reorder(new_order)
-        sentences = torch.div(new_order[::beam], beam, rounding_mode="floor")
+        past = [copy(layer) for layer in cache.past]
+        hypotheses = past[0].rows // cache.cross[0][0].size(0)
+        for layer in past:
+            layer.reorder(new_order)
+        cache = incremental_state[_CACHE] = replace(cache, past=past)
+        sentences = torch.div(new_order, hypotheses, rounding_mode="floor").unique_consecutive()
         if len(sentences) == cache.cross[0][0].size(0) and bool((sentences[1:] > sentences[:-1]).all()):
-            return  # hypotheses moved within their sentences only
+            return  # no sentence left
         cache.cross = [(k.index_select(0, sentences), v.index_select(0, sentences)) for k, v in cache.cross]
         if cache.padding is not None:
             cache.padding = cache.padding.index_select(0, sentences)

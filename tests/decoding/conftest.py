@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from fairseq.data import Dictionary
+from fairseq.models import FairseqIncrementalDecoder
 
 #: Symbols besides fairseq's four specials; ids 4..35.
 SYMBOLS = 32
@@ -69,3 +71,81 @@ def net_input() -> dict[str, torch.Tensor]:
         "patch_images": torch.rand((4, 3, 48, 48), generator=generator) * 2 - 1,
         "patch_masks": torch.tensor([True, True, False, True]),
     }
+
+
+class Table(torch.nn.Module):
+    """A model whose next-token probabilities stand in a table, behind the interfaces that searches use.
+
+    Args:
+        dictionary: the vocabulary.
+        probabilities: for each sentence, of each prefix (token ids, without ``<s>``) the probabilities of what may
+            follow; the rest of the probability goes to no token.
+    """
+
+    def __init__(self, dictionary: Dictionary, *probabilities: dict[tuple[int, ...], dict[int, float]]) -> None:
+        super().__init__()
+        self.encoder = self._Encoder()
+        self.decoder = self._Decoder(dictionary, probabilities)
+
+    class _Encoder(torch.nn.Module):
+        def forward_torchscript(self, net_input: dict[str, torch.Tensor]) -> torch.Tensor:
+            return net_input["src_tokens"]
+
+    class _Decoder(FairseqIncrementalDecoder):
+        """Remembers what each row has said, as a decoder with a cache does, and looks its sentence up by row."""
+
+        def __init__(self, dictionary: Dictionary, probabilities: tuple[Any, ...]) -> None:
+            super().__init__(dictionary)
+            self.probabilities = probabilities
+            self.prefixes: list[tuple[tuple[int, ...], ...]] = []
+
+        def forward(
+            self, tokens: torch.Tensor, encoder_out: torch.Tensor, incremental_state: dict[str, Any]
+        ) -> tuple[torch.Tensor, dict[str, Any]]:
+            rows = incremental_state.get("sentences")
+            if rows is None:
+                rows = torch.arange(len(encoder_out)).repeat_interleave(len(tokens) // len(encoder_out))
+            incremental_state["sentences"] = rows
+            assert len(rows) == len(tokens), "the state must follow its rows"
+            said = [tuple(row) for row in tokens[:, 1:].tolist()]
+            self.prefixes.append(tuple(said))
+            logits = torch.full((len(tokens), 1, len(self.dictionary)), -1e9)
+            for row, (sentence, prefix) in enumerate(zip(rows.tolist(), said, strict=True)):
+                for token, probability in self.probabilities[sentence].get(prefix, {}).items():
+                    logits[row, 0, token] = math.log(probability)
+            return logits, {"attn": [None]}
+
+        def reorder_incremental_state_scripting(
+            self, incremental_state: dict[str, Any], new_order: torch.Tensor
+        ) -> None:
+            if "sentences" in incremental_state:
+                incremental_state["sentences"] = incremental_state["sentences"][new_order]
+
+        def max_positions(self) -> int:
+            return 100
+
+    def get_normalized_probs(self, net_output: Any, log_probs: bool, sample: Any) -> torch.Tensor:
+        return net_output[0].log_softmax(-1)
+
+    def max_decoder_positions(self) -> int:
+        return 100
+
+
+@pytest.fixture(scope="session")
+def table(dictionary: Dictionary) -> Callable[..., Table]:
+    """Build a ``Table``, for one sentence or several."""
+    return lambda *probabilities: Table(dictionary, *probabilities)
+
+
+@pytest.fixture(scope="session")
+def candidates_of(dictionary: Dictionary) -> Callable[..., Any]:
+    """Build candidates from token ids without ``</s>``; a text is its ids."""
+    from narvl.decoding.candidates import Candidates
+
+    def make(*sequences: tuple[int, ...]) -> Any:
+        vocabulary = SimpleNamespace(
+            dictionary=dictionary, encode=lambda text: torch.tensor([int(token) for token in text.split()])
+        )
+        return Candidates([" ".join(map(str, sequence)) for sequence in sequences], vocabulary)  # type: ignore[arg-type]
+
+    return make

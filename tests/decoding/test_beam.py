@@ -54,6 +54,37 @@ def test_step_by_step_equals_teacher_forcing(model: Any, net_input: dict[str, Te
 
 
 @torch.no_grad()
+def test_a_sentence_s_hypotheses_may_grow_in_number_and_go_two_ways(model: Any, net_input: dict[str, Tensor]) -> None:
+    """Four sentences of one hypothesis each, then of three, then the last two of two; none copies the image's keys."""
+    encoder_out = model.encoder(**net_input)
+    random = torch.Generator().manual_seed(7)
+
+    def said(*shape: int) -> Tensor:
+        return torch.randint(4, 36, shape, generator=random)
+
+    def check(tokens: Tensor, sentences: list[int], state: dict[str, Any]) -> None:
+        step, _ = model.decoder(tokens, encoder_out, incremental_state=state)
+        rows = {name: tensor[sentences] for name, tensor in net_input.items()}
+        whole, _ = model(**rows, prev_output_tokens=tokens)
+        torch.testing.assert_close(step[:, 0], whole[:, -1], atol=1e-4, rtol=1e-4)
+        [cache] = state.values()
+        assert all(len(keys) == len(values) == len(set(sentences)) for keys, values in cache.cross)
+
+    state: dict[str, Any] = {}
+    first = torch.zeros(4, 1, dtype=torch.long)
+    check(first, [0, 1, 2, 3], state)
+    kept = dict(state)
+    order = torch.arange(4).repeat_interleave(3)
+    for branch in (state, kept):
+        model.decoder.reorder_incremental_state_scripting(branch, order)
+        second = torch.cat([first[order], said(12, 1)], dim=1)
+        check(second, order.tolist(), branch)
+    fewer = torch.tensor([7, 6, 9, 9])
+    model.decoder.reorder_incremental_state_scripting(kept, fewer)
+    check(torch.cat([second[fewer], said(4, 1)], dim=1), [2, 2, 3, 3], kept)
+
+
+@torch.no_grad()
 def test_no_position_sees_a_later_one_or_padding(model: Any, net_input: dict[str, Tensor]) -> None:
     tokens = torch.randint(4, 36, (4, 9), generator=torch.Generator().manual_seed(2))
     whole, _ = model(**net_input, prev_output_tokens=tokens)

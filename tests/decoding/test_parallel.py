@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -148,3 +149,77 @@ def test_decoding_first_does_not_hinder_training(small_model: SmallModel, net_in
         model(**net_input)
     model(**net_input)[0].sum().backward()
     assert model.encoder.token_rel_pos_table_list[0].weight.grad.any()
+
+
+class TestBeam:
+    def test_more_paths_win_and_scores_are_the_texts_log_probabilities(self, dictionary: Dictionary) -> None:
+        """Blank 0.6, a token 0.4, twice: greedy says nothing, but three of the four paths say the token."""
+        logits = torch.full((1, 2, 37), float("-inf"))
+        logits[..., 36], logits[..., 7] = math.log(0.6), math.log(0.4)
+        model = Says(logits, 36)
+        assert tokens(ParallelGenerator(dictionary), model) == [[2]]
+        [row] = ParallelGenerator(dictionary, beam=5, backend="plain").generate([model], {"net_input": {}})
+        assert [hypothesis["tokens"].tolist() for hypothesis in row] == [[7, 2], [2]]
+        assert [hypothesis["score"] for hypothesis in row] == pytest.approx([math.log(0.64), math.log(0.36)])
+        assert row[0]["positional_scores"].tolist() == pytest.approx([math.log(0.64)])
+        assert row[0].keys() == decode(ParallelGenerator(dictionary), model)[0].keys()
+
+    def test_text_after_the_end_is_cut_in_every_hypothesis(self, dictionary: Dictionary) -> None:
+        logits = logits_of([7, 2, 9, 9], symbols=len(dictionary))
+        [row] = ParallelGenerator(dictionary, beam=8).generate([Says(logits, 36)], {"net_input": {}})
+        assert row[0]["tokens"].tolist() == [7, 2]
+        assert all(hypothesis["tokens"].tolist().index(2) == len(hypothesis["tokens"]) - 1 for hypothesis in row)
+        assert len({tuple(hypothesis["tokens"].tolist()) for hypothesis in row}) == len(row) > 1
+
+    def test_what_the_task_may_not_say_is_in_no_hypothesis(self, dictionary: Dictionary) -> None:
+        allowed = torch.zeros(len(dictionary), dtype=torch.bool)
+        allowed[[2, 7, 9]] = True
+        logits = logits_of([7, 36, 9, 2], symbols=len(dictionary))
+        logits[:, :, 11] = 1000.0
+        generator = ParallelGenerator(dictionary, allowed, beam=20, top_k=30)
+        [row] = generator.generate([Says(logits, 36)], {"net_input": {}})
+        assert row[0]["tokens"].tolist() == [7, 9, 2]
+        assert {token for hypothesis in row for token in hypothesis["tokens"].tolist()} == {2, 7, 9}
+
+    def test_a_random_model(
+        self, dictionary: Dictionary, small_model: SmallModel, net_input: dict[str, Tensor]
+    ) -> None:
+        """With a padded batch, no hypothesis holds the blank, and a row's are the row's alone."""
+        model = small_model("narvl", 2)
+        generator = ParallelGenerator(dictionary, beam=4)
+        together = generator.generate([model], {"net_input": net_input})
+        for row, length in enumerate(net_input["src_lengths"].tolist()):
+            alone = {name: tensor[row : row + 1] for name, tensor in net_input.items()}
+            alone["src_tokens"] = alone["src_tokens"][:, :length]
+            [expected] = generator.generate([model], {"net_input": alone})
+            assert together[row][0]["tokens"].tolist() == expected[0]["tokens"].tolist()
+            assert together[row][0]["score"] == pytest.approx(expected[0]["score"], abs=1e-4)
+            assert all(int(hypothesis["tokens"].max()) < len(dictionary) for hypothesis in together[row])
+
+    def test_models_are_averaged(self, dictionary: Dictionary) -> None:
+        first, second = (torch.full((1, 1, len(dictionary) + 1), -1e9) for _ in range(2))
+        first[0, 0, [7, 9]] = torch.tensor([0.55, 0.45]).log()
+        second[0, 0, [8, 9]] = torch.tensor([0.55, 0.45]).log()
+        generator = ParallelGenerator(dictionary, beam=3)
+        [row] = generator.generate([Says(first, 36), Says(second, 36)], {"net_input": {}})
+        assert row[0]["tokens"].tolist() == [9, 2]
+        assert row[0]["score"] == pytest.approx(math.log(0.45))
+
+    def test_queries_that_are_positions_have_no_paths(self, dictionary: Dictionary) -> None:
+        logits = logits_of([7, 9], symbols=len(dictionary))
+        with pytest.raises(UsageError, match="--ctc-beam 5: a model of --alignment position"):
+            ParallelGenerator(dictionary, beam=5).generate([Says(logits, 36, "position")], {"net_input": {}})
+
+    @pytest.mark.parametrize(
+        ("options", "flag"),
+        [
+            ({"beam": -1}, "--ctc-beam -1"),
+            ({"beam": 5, "top_k": 0}, "--ctc-top-k 0"),
+            ({"beam": 5, "backend": "x"}, "--ctc-backend x"),
+        ],
+    )
+    def test_options_are_checked_before_decoding(
+        self, dictionary: Dictionary, options: dict[str, Any], flag: str
+    ) -> None:
+        with pytest.raises(UsageError, match=flag):
+            ParallelGenerator(dictionary, **options)
