@@ -8,5 +8,8 @@ from narvl import criterions, models, tasks
 from narvl.models import narvl as _narvl
 from narvl.models import ofa as _ofa
 from narvl.tasks import captioning as _captioning
+from narvl.tasks import entailment as _entailment
+from narvl.tasks import grounding as _grounding
+from narvl.tasks import vqa as _vqa
 
 __all__ = ["criterions", "models", "tasks"]

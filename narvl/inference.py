@@ -13,8 +13,7 @@ from fairseq import checkpoint_utils, utils
 from PIL import Image
 from torch import Tensor
 
-from narvl.data.image import patch_transform
-from narvl.data.sample import Example, collate, make_sample
+from narvl.data.sample import Example, collate
 from narvl.errors import UsageError
 from narvl.models.narvl import NARVLModel
 from narvl.models.ofa import OFAModel
@@ -60,7 +59,6 @@ class Predictor:
         self.task: VisionLanguageTask = task
         self.device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
         self.model: OFAModel = models[0].to(self.device).eval()
-        self.transform = patch_transform(task.cfg.patch_image_size)
 
     @property
     def parallel(self) -> bool:
@@ -74,7 +72,7 @@ class Predictor:
     def batch(self, images: list[Image.Image], prompts: list[str]) -> dict[str, Any]:
         """Make a batch of RGB images and their prompts, on the model's device."""
         samples = [
-            make_sample(index, Example(prompt, "", ""), self.transform(image), self.task.vocabulary)
+            self.task.make_sample(index, Example(prompt, "", ""), image)
             for index, (image, prompt) in enumerate(zip(images, prompts, strict=True))
         ]
         batch = collate(samples, self.task.target_dictionary)

@@ -66,9 +66,13 @@ def configurations() -> list[type]:
     from narvl.models._config import NARVLConfig, OFAConfig
     from narvl.tasks._base import VisionLanguageConfig
     from narvl.tasks.captioning import CaptioningConfig
+    from narvl.tasks.entailment import EntailmentConfig
+    from narvl.tasks.grounding import GroundingConfig
+    from narvl.tasks.vqa import VQAConfig
 
     return [
-        *(OFAConfig, NARVLConfig, VisionLanguageConfig, CaptioningConfig),
+        *(OFAConfig, NARVLConfig, VisionLanguageConfig),
+        *(CaptioningConfig, VQAConfig, GroundingConfig, EntailmentConfig),
         *(QueryCTCConfig, QueryCrossEntropyConfig),
     ]
 

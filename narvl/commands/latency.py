@@ -41,7 +41,6 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from narvl.commands.decoding_options import decoding_options
-    from narvl.data.captioning import PROMPT
     from narvl.data.image import decode_image
     from narvl.data.tsv import COLUMNS, TsvFile
     from narvl.errors import DataError, UsageError
@@ -69,18 +68,21 @@ def run(args: argparse.Namespace) -> None:
                 predictor.task.inference_step(generator, [predictor.model], batch)
 
             contenders.append(Contender(name, decoding, predictor.model.encoder, decode))
+    if len({predictor.task.columns for predictor in predictors}) > 1:
+        raise UsageError("--run: the checkpoints are for different tasks. Time each task in a run of its own.")
     if len({predictor.task.cfg.patch_image_size for predictor in predictors}) > 1:
         raise UsageError("--run: the checkpoints see images of different --patch-image-size. Time them in runs apart.")
 
-    file = TsvFile(Path(args.data) / f"{args.split}.tsv", COLUMNS["captioning"])
+    task = predictors[0].task
+    file = TsvFile(Path(args.data) / f"{args.split}.tsv", COLUMNS[task.columns])
     rows = itertools.islice(itertools.cycle(range(len(file))), args.warmup + args.samples)
     batches = []
     for row in rows:
         try:
-            image = decode_image(file[row][4])
+            example = task.parse(file[row], labelled=False)
+            batches.append(predictors[0].batch([decode_image(example.image)], [example.prompt]))
         except DataError as error:
             raise DataError(file.locate(row, error)) from error
-        batches.append(predictors[0].batch([image], [PROMPT]))
     measure(contenders, tqdm(batches, desc="latency", unit="image", disable=None), args.warmup, predictors[0].device)
     table = summarise(contenders)
 

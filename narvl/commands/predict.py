@@ -1,12 +1,27 @@
-"""Caption images by a trained checkpoint."""
+"""Ask a trained checkpoint about images: a caption, an answer, a box, or whether a hypothesis holds.
+
+The checkpoint knows its task, and the task what it needs beside the image:
+  captioning   nothing
+  vqa          --question "what colour is the bus?"
+  grounding    --text "the man on the left"          (--draw OUT.png shows the box)
+  entailment   --hypothesis "two dogs play"
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-HELP = "caption images by a trained checkpoint"
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from narvl.inference import Predictor
+
+HELP = "caption images, answer questions, find things, judge hypotheses"
+TASKS = ("captioning", "vqa", "grounding", "entailment")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,8 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files (JPEG, PNG, ...)")
     parser.add_argument("--path", required=True, metavar="CKPT", help="checkpoint of fairseq-train --user-dir narvl")
+    parser.add_argument("--task", choices=TASKS, help="what you expect of the checkpoint; another one is refused")
+    parser.add_argument("--question", metavar="TEXT", help="vqa: what to ask about each image")
+    parser.add_argument("--objects", metavar="NAMES", help="vqa: detected objects to tell the model, e.g. 'dog, ball'")
+    parser.add_argument("--text", metavar="TEXT", help="grounding: what to look for in each image")
+    parser.add_argument("--hypothesis", metavar="TEXT", help="entailment: the statement to judge")
+    parser.add_argument("--caption", metavar="TEXT", help="entailment: the image's caption, where the model reads one")
+    parser.add_argument(
+        "--draw", metavar="OUT", help="grounding: write the image with its box to this file (several images: a folder)"
+    )
     parser.add_argument("--bpe-dir", metavar="DIR", help="folder of the BPE files, if moved since training")
-    parser.add_argument("--json", action="store_true", help="print a JSON list of image, caption and score")
+    parser.add_argument("--json", action="store_true", help="print a JSON list with each image's answer and score")
     parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="images a pass")
     parser.add_argument("--cpu", action="store_true", help="stay on the CPU even where there is a GPU")
     add_decoding_options(parser)
@@ -27,7 +51,6 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from narvl.commands.decoding_options import decoding_options
-    from narvl.data.captioning import PROMPT
     from narvl.data.image import read_image
     from narvl.errors import UsageError
     from narvl.inference import Predictor
@@ -35,15 +58,90 @@ def run(args: argparse.Namespace) -> None:
     if args.batch_size < 1:
         raise UsageError(f"--batch-size {args.batch_size}: give at least 1.")
     predictor = Predictor(args.path, args.bpe_dir, args.cpu)
+    task = predictor.task.columns
+    if args.task not in (None, task):
+        raise UsageError(f"--task {args.task}: the checkpoint {args.path} is for {task}. Give one for {args.task}.")
+    if args.draw and task != "grounding":
+        raise UsageError(f"--draw: the checkpoint is for {task}, which finds no boxes. Drop --draw.")
+    if args.draw and len({Path(name).stem for name in args.images}) < len(args.images):
+        raise UsageError(f"--draw {args.draw}: two images have the same name. Rename one, or draw them in runs apart.")
+    prompt = predictor.task.prompt(_texts(args, predictor))
     generator = predictor.generator(**decoding_options(args))
-    rows = []
-    for start in tqdm(range(0, len(args.images), args.batch_size), desc="caption", unit="batch", disable=None):
+    rows: list[dict[str, Any]] = []
+    for start in tqdm(range(0, len(args.images), args.batch_size), desc=task, unit="batch", disable=None):
         names = args.images[start : start + args.batch_size]
-        batch = predictor.batch([read_image(name) for name in names], [PROMPT] * len(names))
-        for name, answer in zip(names, predictor.answer(generator, batch), strict=True):
-            rows.append({"image": name, "caption": answer.text, "score": answer.score})
+        images = [read_image(name) for name in names]
+        answers = predictor.answer(generator, predictor.batch(images, [prompt] * len(names)))
+        for name, image, answer in zip(names, images, answers, strict=True):
+            found = _found(task, answer.text, image)
+            rows.append({"image": name, **found, "score": answer.score})
+            if args.draw and found["box"]:
+                _draw(image, found["box"], Path(args.draw), Path(name) if len(args.images) > 1 else None)
             if not args.json:
-                sys.stdout.write(f"{name}\t{answer.text}\n" if len(args.images) > 1 else f"{answer.text}\n")
+                text = _line(task, found)
+                sys.stdout.write(f"{name}\t{text}\n" if len(args.images) > 1 else f"{text}\n")
                 sys.stdout.flush()
     if args.json:
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+
+
+def _texts(args: argparse.Namespace, predictor: Predictor) -> dict[str, str]:
+    """Collect the texts that were given, and check that they are those that the task takes."""
+    from narvl.errors import UsageError
+
+    flags = {
+        "question": args.question,
+        "objects": args.objects,
+        "text": args.text,
+        "hypothesis": args.hypothesis,
+        "caption": args.caption,
+    }
+    given = {name: text for name, text in flags.items() if text is not None}
+    task = predictor.task
+    takes = ", ".join(f"--{name}" for name in task.texts) or "none of these flags"
+    for name in given:
+        if name not in task.texts:
+            raise UsageError(f"--{name}: the checkpoint is for {task.columns}, which takes {takes}. Drop --{name}.")
+    for name, needed in task.texts.items():
+        if needed and name not in given:
+            raise UsageError(f"--{name} is missing: the checkpoint is for {task.columns}. Add --{name} TEXT.")
+    return given
+
+
+def _found(task: str, text: str, image: Image) -> dict[str, Any]:
+    """Turn what the model said into what people want to know."""
+    from narvl.data.boxes import parse_fractions, to_pixels
+
+    if task == "captioning":
+        return {"caption": text}
+    if task != "grounding":
+        return {"answer": text}
+    fractions = parse_fractions(text)
+    box = None if fractions is None else [round(value, 1) for value in to_pixels(fractions, image.width, image.height)]
+    return {"box": box, "said": text}
+
+
+def _line(task: str, found: dict[str, Any]) -> str:
+    if task != "grounding":
+        return str(found.get("caption", found.get("answer")))
+    return " ".join(map(str, found["box"])) if found["box"] else f"no box; the model said {found['said']!r}"
+
+
+def _draw(image: Image, box: list[float], out: Path, name: Path | None) -> None:
+    """Write an image with its box; into the folder ``out`` under the image's own name, if one is given."""
+    from PIL import ImageDraw
+
+    from narvl.errors import UsageError
+
+    path = out if name is None else out / f"{name.stem}.png"
+    drawn = image.copy()
+    width = max(1, round(max(image.size) / 200))
+    pen = ImageDraw.Draw(drawn)
+    # A dark line around the bright one shows on every background.
+    pen.rectangle([box[0] - width, box[1] - width, box[2] + width, box[3] + width], outline="black", width=3 * width)
+    pen.rectangle(box, outline="#ffd400", width=width)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawn.save(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--draw {path}: cannot be written ({error}). Give a file such as box.png.") from error

@@ -4,26 +4,31 @@ No postponed annotations here: fairseq reads the fields' types at run time.
 """
 
 import dataclasses
+import functools
 import json
 import logging
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
 
-from fairseq.dataclass import FairseqDataclass
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask
 from omegaconf import MISSING
 from torch import Tensor
 
-from narvl.data.dataset import VisionLanguageDataset
-from narvl.data.sample import Example
+from narvl.data.boxes import BoxFrame
+from narvl.data.dataset import VisionLanguageDataset, read_row_numbers
+from narvl.data.sample import Example, SampleMaker
 from narvl.data.tsv import COLUMNS, TsvFile
-from narvl.data.vocabulary import SymbolBPE, Vocabulary
+from narvl.data.vocabulary import Vocabulary
+from narvl.decoding.all_candidates import AllCandidatesGenerator
 from narvl.decoding.beam import BeamGenerator
+from narvl.decoding.candidates import Candidates
+from narvl.decoding.ctc_backends import BACKENDS
 from narvl.decoding.parallel import ParallelGenerator
 from narvl.errors import UsageError
 from narvl.models.narvl import NARVLModel
@@ -44,7 +49,6 @@ class VisionLanguageConfig(FairseqDataclass):
     patch_image_size: int = field(
         default=480, metadata={"help": "side of the square that images are resized to, in pixels (at most 672)"}
     )
-    max_tgt_words: int = field(default=20, metadata={"help": "words of a target that are kept"})
     code_dict_size: int = field(
         default=8192, metadata={"help": "image codes in the vocabulary; 8192 in OFA's checkpoints, 0 leaves them out"}
     )
@@ -55,10 +59,30 @@ class VisionLanguageConfig(FairseqDataclass):
     no_valid_generation: bool = field(
         default=False, metadata={"help": "in validation compute the loss alone, without decoding and its metric"}
     )
+    only_rows: Optional[str] = field(
+        default=None, metadata={"help": "decode only the rows listed in this file (0-based, one a line)"}
+    )
+    ctc_beam: int = field(
+        default=0,
+        metadata={"help": "prefixes that CTC beam search keeps (parallel models); 0 takes each query's best class"},
+    )
+    ctc_top_k: int = field(
+        default=10, metadata={"help": "tokens, besides the blank, that CTC beam search lets each query say"}
+    )
+    ctc_backend: ChoiceEnum(list(BACKENDS)) = field(  # type: ignore[valid-type]
+        default="auto", metadata={"help": "who does the CTC beam search; auto takes flashlight where it is installed"}
+    )
     valid_generation_args: str = field(
         default='{"beam": 1, "max_len_b": 40}',
         metadata={"help": "fairseq-generate's options for decoding in validation, as JSON (autoregressive models)"},
     )
+
+
+class LineDecoder(Protocol):
+    """Turns a line of symbols into what people read."""
+
+    def decode(self, line: str, /) -> str:
+        """Decode symbols separated by blanks."""
 
 
 class VisionLanguageTask(FairseqTask):
@@ -69,12 +93,18 @@ class VisionLanguageTask(FairseqTask):
 
     #: Key of ``narvl.data.tsv.COLUMNS``.
     columns: str
-    #: Name under which validation logs the task's metric; the higher, the better.
+    #: Name under which validation logs the task's metric, a percentage; the higher, the better.
     metric: str
+    #: Texts that a prompt is made of, by the names of ``narvl predict``'s flags; True where one must be given.
+    texts: Mapping[str, bool] = {}
+    #: How an autoregressive model finds its answer among ``candidates``: ``beam`` (any text), ``trie`` or ``all``.
+    candidate_search: str = "beam"
 
     def __init__(self, cfg: VisionLanguageConfig) -> None:
         super().__init__(cfg)
         self.vocabulary = Vocabulary(cfg.bpe_dir or cfg.data, cfg.code_dict_size, cfg.num_bins)
+        self.frame = self.build_frame()
+        self.make_sample = SampleMaker(self.vocabulary, cfg.patch_image_size, self.frame)
         self.valid_options = _generation_options(cfg.valid_generation_args)
 
     @classmethod
@@ -82,9 +112,27 @@ class VisionLanguageTask(FairseqTask):
         """Build the task (fairseq's hook, which also says whether a checkpoint is being loaded)."""
         return cls(cfg)
 
-    def parse(self, fields: list[str]) -> Example:
-        """Turn a row into an example; raises DataError without file and row."""
+    @functools.cached_property
+    def candidates(self) -> Candidates | None:
+        """The only answers that an autoregressive model may say; None leaves the text free."""
+        return None
+
+    def build_frame(self) -> BoxFrame | None:
+        """Return how boxes become location bins; None where no target is a box."""
+        return None
+
+    def parse(self, fields: list[str], labelled: bool) -> Example:
+        """Turn a row into an example; raises DataError without file and row.
+
+        Args:
+            fields: the row.
+            labelled: whether the row must have a target.
+        """
         raise TypeError(f"{type(self).__name__} parses no rows")
+
+    def prompt(self, texts: Mapping[str, str]) -> str:
+        """Write the prompt for an image, from texts named as in ``texts``."""
+        raise TypeError(f"{type(self).__name__} writes no prompts")
 
     def allowed(self) -> Tensor:
         """Return which symbols the task may say, bool (V,)."""
@@ -104,12 +152,15 @@ class VisionLanguageTask(FairseqTask):
                 trained,
             )
         rows = TsvFile(Path(self.cfg.data) / f"{split}.tsv", COLUMNS[self.columns])
+        # What nobody has labelled yet, such as a server's test split, can be decoded all the same.
+        labelled = split.startswith(("train", "valid"))
         self.datasets[split] = VisionLanguageDataset(
             rows,
-            self.parse,
-            self.vocabulary,
+            functools.partial(self.parse, labelled=labelled),
+            self.make_sample,
             self.cfg.patch_image_size,
             shuffle=split == "train",
+            only=read_row_numbers(Path(self.cfg.only_rows), rows) if self.cfg.only_rows else None,
             skip_bad_rows=self.cfg.skip_bad_rows,
         )
         logger.info("%s: %d rows", rows.path, len(rows))
@@ -122,22 +173,40 @@ class VisionLanguageTask(FairseqTask):
         extra_gen_cls_kwargs: Any = None,
         prefix_allowed_tokens_fn: Any = None,
     ) -> Any:
-        """Build what decodes these models: parallel or beam search (fairseq's hook)."""
+        """Build what decodes these models: parallel, by beam search, or by scoring all candidates (fairseq's hook)."""
+        candidates = self.candidates
         if isinstance(models[0], NARVLModel):
-            return ParallelGenerator(self.target_dictionary, self.allowed())
+            if candidates is not None:
+                raise UsageError(
+                    f"--candidate-search {self.candidate_search}: a parallel model answers freely. Drop it."
+                )
+            return ParallelGenerator(
+                self.target_dictionary,
+                self.allowed(),
+                beam=self.cfg.ctc_beam,
+                top_k=self.cfg.ctc_top_k,
+                backend=str(self.cfg.ctc_backend),
+            )
+        if self.cfg.ctc_beam:
+            raise UsageError(f"--ctc-beam {self.cfg.ctc_beam}: an autoregressive model searches by --beam. Drop it.")
+        if candidates is not None and self.candidate_search == "all":
+            nbest, temperature = getattr(args, "nbest", 1), getattr(args, "temperature", 1.0)
+            return AllCandidatesGenerator(
+                models, self.target_dictionary, candidates, nbest=nbest, temperature=temperature
+            )
 
         def beam(models: list[Any], dictionary: Any, **options: Any) -> BeamGenerator:
-            return BeamGenerator(models, dictionary, allowed=self.allowed(), **options)
+            return BeamGenerator(models, dictionary, allowed=self.allowed(), candidates=candidates, **options)
 
         return super().build_generator(models, args, beam, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
 
-    def build_bpe(self, args: Any) -> SymbolBPE:
-        """Return the task's own BPE, so that ``fairseq-generate`` needs no flags for it (fairseq's hook)."""
+    def build_bpe(self, args: Any) -> LineDecoder:
+        """Return what turns symbols into text, so that ``fairseq-generate`` needs no flags for it (fairseq's hook)."""
         return self.vocabulary.bpe
 
     def decode(self, tokens: Tensor) -> str:
-        """Decode output tokens to text."""
-        return self.vocabulary.decode(tokens)
+        """Decode output tokens to text, as ``fairseq-generate`` does."""
+        return self.build_bpe(None).decode(self.target_dictionary.string(tokens)).strip()
 
     def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
         """Compute the validation loss, and the task's metric on what the model says (fairseq's hook)."""

@@ -1,7 +1,7 @@
 """Task ``captioning``: an image in, a caption out."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fairseq.tasks import register_task
 
@@ -17,6 +17,8 @@ from narvl.tasks._base import VisionLanguageConfig, VisionLanguageTask
 class CaptioningConfig(VisionLanguageConfig):
     """Configuration of ``captioning``."""
 
+    max_tgt_words: int = field(default=20, metadata={"help": "words of a target that are kept"})
+
 
 @register_task("captioning", dataclass=CaptioningConfig)
 class CaptioningTask(VisionLanguageTask):
@@ -25,13 +27,17 @@ class CaptioningTask(VisionLanguageTask):
     columns = "captioning"
     metric = "cider"
 
-    def parse(self, fields: list[str]) -> Example:
+    def parse(self, fields: list[str], labelled: bool) -> Example:
         """Turn a row into an example (``narvl.data.captioning``)."""
-        return captioning.example(fields, self.cfg.max_tgt_words)
+        return captioning.example(fields, labelled, self.cfg.max_tgt_words)
 
     def __init__(self, cfg: CaptioningConfig) -> None:
         super().__init__(cfg)
         self._corpora: dict[str, tuple[CorpusCider, dict[int, int]]] = {}
+
+    def prompt(self, texts: Mapping[str, str]) -> str:
+        """Return the prompt, which is always the same."""
+        return captioning.PROMPT
 
     def score(self, split: str, indices: Sequence[int], outputs: Sequence[str]) -> float:
         """Return the summed CIDEr of the captions for some rows of a split."""
@@ -49,7 +55,7 @@ class CaptioningTask(VisionLanguageTask):
         references: dict[int, list[str]] = {}
         for index in range(len(rows)):
             try:
-                self.parse(rows[index])
+                self.parse(rows[index], labelled=True)
                 references[index] = captioning.references(rows[index])
             except DataError as error:
                 if not self.cfg.skip_bad_rows:
