@@ -1,4 +1,4 @@
-"""``narvl report``: puts several runs side by side, in one table and one picture grid."""
+"""``narvl report``: puts several runs of a task side by side, in one table and one picture grid."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from narvl.commands.score import NOT_RUN
+from narvl.commands.reporting import captioning, entailment, grounding, vqa
+from narvl.commands.reporting._task import Chosen, Column, TaskReport
+from narvl.commands.scoring._outcome import NOT_RUN
 from narvl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +22,14 @@ HELP = "compare runs in one table (quality and speed) and one picture grid"
 
 logger = logging.getLogger(__name__)
 
-_NOTE = "BLEU-4, CIDEr and METEOR are multiplied by 100, as papers print them."
+#: Every task whose runs can be compared; the runs' scores tell which it is.
+TASKS: dict[str, TaskReport] = {
+    "captioning": captioning,
+    "vqa": vqa,
+    "grounding": grounding,
+    "entailment": entailment,
+}
+
 _SPEED_NOTE = "Latency is per image, at batch size 1; the speed-up is that of the median over {first}'s."
 _LATENCY_KEYS = ("name", "decoding", "median_ms", "p95_ms")
 
@@ -33,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         action="append",
         metavar="NAME=DIR",
-        help="a run's name and its folder with generate-SPLIT.txt and scores.json; repeat for each run, baseline first",
+        help="a run's name and its folder with generate-SPLIT.txt and scores-SPLIT.json; repeat for each run, baseline first",
     )
     parser.add_argument("--latency", metavar="FILE", help="figures of `narvl latency`; its rows are matched by name")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for table.md, results.json and grid.png")
@@ -53,23 +63,23 @@ def run(args: argparse.Namespace) -> None:
     if args.images < 1:
         raise UsageError(f"--images {args.images}: give 1 or more.")
     folders = _parse_runs(args.run)
-    scores = {name: _read_scores(folder, args) for name, folder in folders.items()}
-    tokenizers = {name: record["tokenizer"] for name, record in scores.items()}
-    if len(set(tokenizers.values())) > 1:
-        raise DataError(f"the runs were scored with different tokenizers ({tokenizers}): score each again.")
+    task, scores = _read_all_scores(folders, args)
+    columns = TASKS[task].columns(scores)
     latency = _read_latency(args.latency) if args.latency else {"rows": [], "provenance": None}
     rows = combine(scores, latency["rows"])
-    pictures = _pictures(args, folders)
+    pictures = _pictures(args, folders, task)
 
     origin = provenance()
-    text = format_table(rows) + "\n" + _notes(rows, tokenizers, origin)
+    notes = [*TASKS[task].notes(scores), *_notes(rows, columns, origin)]
+    text = format_table(rows, columns) + "\n" + "".join(f"- {note}\n" for note in notes)
     results = {
         "split": args.split,
         "rows": rows,
         "latency_provenance": latency.get("provenance"),
         "provenance": origin,
     }
-    grid = draw_grid(pictures, title=f"{Path(args.data).resolve().name}, {args.split}")
+    title = f"{Path(args.data).resolve().name}, {args.split}"
+    grid = draw_grid(pictures, title=title, marks=TASKS[task].MARKS)
     out = Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -109,53 +119,49 @@ def combine(scores: dict[str, dict[str, Any]], timings: list[dict[str, Any]]) ->
     return rows
 
 
-def format_table(rows: list[dict[str, Any]]) -> str:
-    """Write the rows of :func:`combine` as a Markdown table; columns that no row can fill are left out."""
+def format_table(rows: list[dict[str, Any]], columns: Sequence[Column]) -> str:
+    """Write the rows of :func:`combine` as a Markdown table; without a timed row it has no columns of speed.
+
+    Args:
+        rows: what is known of each run.
+        columns: the columns of scores.
+    """
     from tabulate import tabulate
 
-    headers = ["run"]
     timed = any(row["latency"] for row in rows)
-    judged = any(row["scores"] and row["scores"]["faithfulness"] for row in rows)
-    headers += ["decoding"] if timed else []
-    headers += ["BLEU-4", "CIDEr", "METEOR"]
-    headers += ["faithful", "ungrammatical"] if judged else []
-    headers += ["median ms", "p95 ms", "speed-up"] if timed else []
-    table = [[_cell(row, header) for header in headers] for row in rows]
-    left = sum(header in ("run", "decoding") for header in headers)
-    align = ["left"] * left + ["right"] * (len(headers) - left)
+    names = ["run", "decoding"] if timed else ["run"]
+    speeds = ["median ms", "p95 ms", "speed-up"] if timed else []
+    headers = [*names, *(header for header, _ in columns), *speeds]
+    table = []
+    for row in rows:
+        figures = [cell(row["scores"]) if row["scores"] else NOT_RUN for _, cell in columns]
+        table.append([*(_cell(row, name) for name in names), *figures, *(_cell(row, speed) for speed in speeds)])
+    align = ["left"] * len(names) + ["right"] * (len(headers) - len(names))
     return tabulate(table, headers, tablefmt="github", disable_numparse=True, colalign=align) + "\n"
 
 
 def _cell(row: dict[str, Any], header: str) -> str:
-    scores, latency = row["scores"], row["latency"]
+    latency = row["latency"]
     if header == "run":
         return str(row["name"])
     if header == "decoding":
         return str(latency["decoding"]) if latency else NOT_RUN
-    if header in ("median ms", "p95 ms"):
-        return f"{latency[header.replace(' ', '_')]:.1f}" if latency else NOT_RUN
     if header == "speed-up":
         return f"{row['speedup']:.1f}x" if row["speedup"] else NOT_RUN
-    if scores is None:
-        return NOT_RUN
-    if header in ("faithful", "ungrammatical"):
-        return f"{scores['faithfulness'][header]:.1%}" if scores["faithfulness"] else NOT_RUN
-    value = scores["metrics"][header]
-    return NOT_RUN if value is None else f"{100 * value:.1f}"
+    return f"{latency[header.replace(' ', '_')]:.1f}" if latency else NOT_RUN
 
 
-def _notes(rows: list[dict[str, Any]], tokenizers: dict[str, str], origin: dict[str, Any]) -> str:
-    samples = rows[0]["scores"]["samples"]
-    notes = [_NOTE, f"Captions were cut by the {next(iter(tokenizers.values()))} tokenizer; {samples} images."]
-    notes += [_SPEED_NOTE.format(first=rows[0]["name"])] if rows[0]["latency"] else []
+def _notes(rows: list[dict[str, Any]], columns: Sequence[Column], origin: dict[str, Any]) -> list[str]:
+    notes = [_SPEED_NOTE.format(first=rows[0]["name"])] if rows[0]["latency"] else []
+    shown = {header for header, _ in columns}
     for row in rows:
-        for metric, reason in (row["scores"] or {"not_run": {}})["not_run"].items():
-            if metric == "METEOR":
+        for metric, reason in (row["scores"] or {}).get("not_run", {}).items():
+            if metric in shown:
                 notes.append(f"{metric} of {row['name']} was not run: {reason}.")
     machine, changed = origin["machine"], " with changes" if origin["dirty"] else ""
     notes.append(f"Written {origin['date']}, commit {origin['commit']}{changed}.")
     notes.append(f"Machine: {machine['cores']} cores of {machine['cpu']}, accelerator: {machine['accelerator']}.")
-    return "\n".join(f"- {note}" for note in notes) + "\n"
+    return notes
 
 
 def _parse_runs(runs: list[str]) -> dict[str, Path]:
@@ -183,20 +189,32 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any]:
     return record
 
 
-def _read_scores(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    path = folder / "scores.json"
+def _read_all_scores(folders: dict[str, Path], args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Read each run's scores; the first run tells the task, and the others must be of the same."""
+    task, scores = "", {}
+    for name, folder in folders.items():
+        scores[name] = _read_scores(folder, task, args)
+        task = scores[name]["task"]
+    return task, scores
+
+
+def _read_scores(folder: Path, task: str, args: argparse.Namespace) -> dict[str, Any]:
+    path = folder / f"scores-{args.split}.json"
     remedy = (
-        f"Make it with: narvl score captioning --results {folder / f'generate-{args.split}.txt'} --data {args.data} "
-        f"--split {args.split} --json {path}"
+        f"Make it with: narvl score {task or 'TASK'} --results {folder / f'generate-{args.split}.txt'} "
+        f"--data {args.data} --split {args.split} --json {path}"
     )
     record = _read_json(path, remedy)
-    missing = {"task", "split", "metrics", "not_run", "tokenizer", "samples", "faithfulness"} - record.keys()
+    known = record.get("task")
+    if not isinstance(known, str) or known not in TASKS:
+        raise DataError(f"{path}: its task is {known!r}, known are {', '.join(TASKS)}. {remedy}")
+    missing = ({"split", "samples"} | TASKS[known].KEYS) - record.keys()
     if missing:
         raise DataError(f"{path}: no {', '.join(sorted(missing))} in it. {remedy}")
-    if (record["task"], record["split"]) != ("captioning", args.split):
+    if (known, record["split"]) != (task or known, args.split):
         raise DataError(
-            f"{path}: holds the scores of {record['task']} on split {record['split']!r}, but the report is on "
-            f"captioning, --split {args.split}. {remedy}"
+            f"{path}: holds the scores of {known} on split {record['split']!r}, but the report is on "
+            f"{task or known}, --split {args.split}. {remedy}"
         )
     return record
 
@@ -211,36 +229,17 @@ def _read_latency(path: str) -> dict[str, Any]:
     return record
 
 
-def _pictures(args: argparse.Namespace, folders: dict[str, Path]) -> list[Picture]:
-    from narvl.data.image import decode_image
-    from narvl.data.tsv import COLUMNS, TsvFile
+def _pictures(args: argparse.Namespace, folders: dict[str, Path], task: str) -> list[Picture]:
     from narvl.evaluation.generations import read_generations
-    from narvl.evaluation.grid import Caption, Picture
-    from narvl.evaluation.references import read_split, split_file
-    from narvl.scenes.judge import judge
+    from narvl.evaluation.references import check_ids, open_split
 
-    split = read_split(args.data, args.split)
-    generations = {name: read_generations(folder / f"generate-{args.split}.txt") for name, folder in folders.items()}
-    for name, found in generations.items():
-        if found.keys() != split.references.keys():
-            raise DataError(
-                f"{folders[name] / f'generate-{args.split}.txt'}: has {len(found)} rows, "
-                f"{split_file(args.data, args.split)} has {len(split.references)}, or their ids differ. "
-                "Generate the split again."
-            )
-    rows = TsvFile(split_file(args.data, args.split), COLUMNS["captioning"])
-    pictures = []
+    rows = open_split(args.data, args.split, task)
+    said = {}
+    for name, folder in folders.items():
+        path = folder / f"generate-{args.split}.txt"
+        said[name] = {index: generation.text for index, generation in read_generations(path).items()}
+        check_ids(said[name], path, rows)
     count = min(args.images, len(rows))
-    # Spread over the whole split, chosen before any caption is seen.
-    for index in (position * len(rows) // count for position in range(count)):
-        scene = split.scenes[index] if split.scenes else None
-        captions = [Caption("reference", split.references[index][0])]
-        for name, found in generations.items():
-            text = found[index].text
-            captions.append(Caption(name, text, judge(text, scene).faithful if scene else None))
-        try:
-            image = decode_image(rows[index][COLUMNS["captioning"].index("image")])
-        except DataError as error:
-            raise DataError(f"{rows.where(index)}: {error}") from error
-        pictures.append(Picture(image, captions))
-    return pictures
+    # Spread over the whole split, chosen before any output is seen.
+    indices = [position * len(rows) // count for position in range(count)]
+    return TASKS[task].pictures(Chosen(args.data, args.split, rows, indices, said))

@@ -48,7 +48,7 @@ def write_run(folder, texts, **changes):
         "faithfulness": {"faithful": 0.9, "ungrammatical": 0.025, "statements": 2.0, "samples": len(texts)},
         "provenance": {"commit": "abc"},
     }
-    (folder / "scores.json").write_text(json.dumps({**record, **changes}))
+    (folder / "scores-test.json").write_text(json.dumps({**record, **changes}))
     return folder
 
 
@@ -128,7 +128,7 @@ def test_results_hold_all_figures_and_their_origin(tmp_path, arguments):
 def test_without_latency_and_scenes_the_table_has_no_empty_columns(data, arguments, capsys, tmp_path):
     (data / "test.scenes.jsonl").unlink()
     for name in ("ar", "nar"):
-        path = tmp_path / name / "scores.json"
+        path = tmp_path / name / "scores-test.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "faithfulness": None}))
     run(*arguments)
     output = capsys.readouterr().out
@@ -150,18 +150,18 @@ def test_grid_shows_each_picture_with_marks(tmp_path, arguments, monkeypatch):
     drawn = []
     draw_grid = grid.draw_grid
     monkeypatch.setattr(
-        grid, "draw_grid", lambda pictures, title: drawn.append((pictures, title)) or draw_grid(pictures, title)
+        grid, "draw_grid", lambda pictures, title, marks: drawn.append((pictures, title)) or draw_grid(pictures, title)
     )
     run(*arguments)
     ((pictures, title),) = drawn
     assert title == "scenes, test"
     assert [picture.image.getpixel((8, 8)) for picture in pictures] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
-    assert [(caption.label, caption.text, caption.faithful) for caption in pictures[0].captions] == [
+    assert [(caption.label, caption.text, caption.right) for caption in pictures[0].captions] == [
         ("reference", TRUE, None),
         ("AR teacher", TRUE, True),
         ("NARVL", FALSE, False),
     ]
-    assert [picture.captions[2].faithful for picture in pictures] == [False, False, True]
+    assert [picture.captions[2].right for picture in pictures] == [False, False, True]
     with Image.open(tmp_path / "out" / "grid.png") as image:
         assert image.width > 3 * grid.SIDE
 
@@ -171,7 +171,9 @@ def test_number_of_pictures(arguments, monkeypatch, images, shown):
     from narvl.evaluation import grid
 
     drawn = []
-    monkeypatch.setattr(grid, "draw_grid", lambda pictures, title: drawn.extend(pictures) or Image.new("RGB", (1, 1)))
+    monkeypatch.setattr(
+        grid, "draw_grid", lambda pictures, title, marks: drawn.extend(pictures) or Image.new("RGB", (1, 1))
+    )
     run(*arguments, "--images", images)
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
     assert [colours.index(picture.image.getpixel((8, 8))) for picture in drawn] == shown
@@ -194,9 +196,9 @@ def test_flags(tmp_path, arguments):
 
 
 def test_missing_scores_name_the_command_that_makes_them(tmp_path, arguments):
-    (tmp_path / "nar" / "scores.json").unlink()
+    (tmp_path / "nar" / "scores-test.json").unlink()
     with pytest.raises(
-        DataError, match=r"nar/scores.json: no such file. Make it with: narvl score captioning --results"
+        DataError, match=r"nar/scores-test.json: no such file. Make it with: narvl score captioning --results"
     ):
         run(*arguments)
 
@@ -210,8 +212,8 @@ def test_missing_scores_name_the_command_that_makes_them(tmp_path, arguments):
     ],
 )
 def test_damaged_scores(tmp_path, arguments, text, message):
-    (tmp_path / "nar" / "scores.json").write_text(text)
-    with pytest.raises(DataError, match=f"nar/scores.json: {message}.*narvl score captioning"):
+    (tmp_path / "nar" / "scores-test.json").write_text(text)
+    with pytest.raises(DataError, match=f"nar/scores-test.json: {message}.*narvl score captioning"):
         run(*arguments)
 
 

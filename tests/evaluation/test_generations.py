@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from narvl.errors import DataError
-from narvl.evaluation.generations import Generation, read_generations
+from narvl.evaluation.generations import Generation, iterate_generations, read_generations
 
 LOG = "2024-05-01 10:00:00 | INFO | fairseq_cli.generate | loading model(s)\n"
 
@@ -14,7 +14,7 @@ def block(index: int, *hypotheses: str) -> str:
     """Write one row's lines as fairseq-generate does, best hypothesis first."""
     lines = [f"S-{index}\twhat does the image describe?", f"T-{index}\ta dog"]
     for rank, text in enumerate(hypotheses):
-        lines += [f"H-{index}\t-0.{rank + 1}\t12 34", f"D-{index}\t-0.{rank + 1}\t{text}", f"P-{index}\t-0.1 -0.2"]
+        lines += [f"H-{index}\t-0.{rank + 1}\t12 34", f"D-{index}\t-0.{rank + 1}\t{text}", f"P-{index}\t-0.25 -0.50"]
     return "\n".join(lines) + "\n"
 
 
@@ -28,13 +28,60 @@ def test_best_of_several_hypotheses_in_row_order(tmp_path):
     text = (
         LOG + block(2, "a cat", "the cat") + LOG + block(0, "a dog", "a dog") + "Generate test with beam=5: BLEU4 = 1\n"
     )
-    assert read_generations(write(tmp_path, text)) == {0: Generation("a dog", -0.1), 2: Generation("a cat", -0.1)}
+    found = read_generations(write(tmp_path, text))
+    assert found == {0: Generation("a dog", -0.1, -0.75), 2: Generation("a cat", -0.1, -0.75)}
     assert list(read_generations(tmp_path / "generate-test.txt")) == [0, 2]
 
 
 def test_order_of_batches_does_not_matter(tmp_path):
     one = read_generations(write(tmp_path, block(0, "a") + block(1, "b")))
     assert read_generations(write(tmp_path, block(1, "b") + block(0, "a"))) == one
+
+
+def test_without_token_scores_the_probability_is_unknown(tmp_path):
+    path = write(tmp_path, "D-0\t-0.5\ta dog\nD-1\t-0.5\ta cat\nP-1\t-0.5 0.0\n")
+    assert read_generations(path) == {0: Generation("a dog", -0.5), 1: Generation("a cat", -0.5, -0.5)}
+
+
+def test_log_lines_between_a_row_s_lines_do_no_harm(tmp_path):
+    text = block(0, "a dog").replace("D-0", LOG + "D-0").replace("P-0", LOG + "P-0")
+    assert read_generations(write(tmp_path, text)) == {0: Generation("a dog", -0.1, -0.75)}
+
+
+def test_entries_tell_where_their_lines_lie(tmp_path):
+    path = write(tmp_path, LOG + block(3, "café", "tea") + block(1, "b"))
+    raw = path.read_bytes()
+    with path.open("rb") as handle:
+        entries = list(iterate_generations(handle, path))
+    assert [(entry.row, entry.line, entry.generation.text) for entry in entries] == [(3, 5, "café"), (1, 13, "b")]
+    assert [raw[entry.begin : entry.end].count(b"\n") for entry in entries] == [2, 2]
+    assert all(raw[entry.begin : entry.end].startswith(b"D-%d\t" % entry.row) for entry in entries)
+    with path.open("rb") as handle:
+        handle.seek(entries[1].begin)
+        again = next(iterate_generations(handle, path))
+    assert (again.row, again.generation, again.begin, again.end) == (
+        1,
+        entries[1].generation,
+        entries[1].begin,
+        entries[1].end,
+    )
+
+
+@pytest.mark.parametrize("line", ["D-1\t-0.1\ta d", "D-0\t-0.1\ta dog\nP-0\t-0.1"])
+def test_a_cut_off_line_is_named(tmp_path, line):
+    with pytest.raises(DataError, match="cut off"):
+        read_generations(write(tmp_path, line))
+
+
+@pytest.mark.parametrize("line", ["P-1\t-0.1", "P-0\tinf", "P-0\tx", "P-0\t", "P-0 -0.1"])
+def test_malformed_token_scores_are_named(tmp_path, line):
+    with pytest.raises(DataError, match="line 2: malformed.*Expected P-0"):
+        read_generations(write(tmp_path, f"D-0\t-0.1\ta dog\n{line}\n"))
+
+
+def test_the_same_row_twice_in_a_row_is_two_runs_not_two_hypotheses(tmp_path):
+    with pytest.raises(DataError, match="row id 0 appears a second time"):
+        read_generations(write(tmp_path, block(0, "a") + block(0, "b")))
 
 
 def test_an_empty_text_is_a_generation(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageColor, ImageFont
 
 from narvl.evaluation import grid
-from narvl.evaluation.grid import Caption, Picture, draw_grid, wrap
+from narvl.evaluation.grid import RUNS, TRUTH, Caption, DrawnBox, Picture, draw_grid, wrap
 
 
 @settings(max_examples=50, deadline=None)
@@ -30,11 +30,9 @@ def colours(image):
     return {colour for _, colour in image.getcolors(maxcolors=1 << 24)}
 
 
-@pytest.mark.parametrize(("faithful", "shown"), [(True, {"_TRUE"}), (False, {"_FALSE"}), (None, set())])
-def test_marks(faithful, shown):
-    image = draw_grid(
-        [Picture(Image.new("RGB", (8, 8), "blue"), [Caption("NARVL", "a dog", faithful)])], "scenes, test"
-    )
+@pytest.mark.parametrize(("right", "shown"), [(True, {"_TRUE"}), (False, {"_FALSE"}), (None, set())])
+def test_marks(right, shown):
+    image = draw_grid([Picture(Image.new("RGB", (8, 8), "blue"), [Caption("NARVL", "a dog", right)])], "scenes, test")
     # Below the heading, whose legend shows both marks.
     card = colours(image.crop((0, grid.SIDE, image.width, image.height)))
     assert {name for name in ("_TRUE", "_FALSE") if ImageColor.getrgb(getattr(grid, name)) in card} == shown
@@ -61,3 +59,46 @@ def test_images_keep_their_shape(size):
     pixels = image.getcolors(maxcolors=1 << 24)
     count = sum(number for number, colour in pixels if colour == (255, 0, 255))
     assert count == pytest.approx(grid.SIDE**2 * min(size) / max(size), rel=0.1)
+
+
+def pixels(picture):
+    """Count each colour in the image of a card alone."""
+    left, top = grid._GAP + grid._PADDING, grid._TITLE_SIZE + 2 * grid._GAP + grid._PADDING
+    card = draw_grid([picture], "").crop((left, top, left + grid.SIDE, top + grid.SIDE))
+    return {colour: number for number, colour in card.getcolors(maxcolors=1 << 24)}
+
+
+def outline(boxes, size=(80, 80)):
+    """Draw boxes on a green image and count the pixels of each of the boxes' colours."""
+    found = pixels(Picture(Image.new("RGB", size, "#00ff00"), [], [DrawnBox(*box) for box in boxes]))
+    return [found.get(ImageColor.getrgb(colour), 0) for colour in (TRUTH, *RUNS[:3])]
+
+
+def test_boxes_are_drawn_at_their_place_in_their_colours():
+    box = (20.0, 30.0, 60.0, 70.0)
+    side = 40 / 80 * grid.SIDE
+    truth, first, second, third = outline([(box, RUNS[0])])
+    assert first == pytest.approx(4 * side * 3, rel=0.05)
+    assert truth == second == third == 0
+    assert outline([((10, 10, 20, 20), TRUTH), ((30, 30, 50, 50), RUNS[1])])[0] > 0
+
+
+def test_equal_boxes_all_show():
+    box = (20.0, 30.0, 60.0, 70.0)
+    drawn = outline([(box, TRUTH), (box, RUNS[0]), (box, RUNS[1]), (box, RUNS[2])])
+    assert all(number > 100 for number in drawn[1:])
+    truth, first, _, _ = outline([(box, TRUTH), ((0.0, 0.0, 10.0, 10.0), RUNS[0])])
+    assert truth > 0 and first > 0
+
+
+@pytest.mark.parametrize("box", [(-50.0, -50.0, 500.0, 500.0), (79.0, 79.0, 80.0, 80.0), (5.0, 5.0, 5.001, 70.0)])
+def test_boxes_at_and_over_the_edge(box):
+    assert outline([(box, RUNS[0])])[1] > 0
+
+
+def test_a_swatch_names_the_box_of_a_caption():
+    def swatch(colour):
+        image = draw_grid([Picture(Image.new("RGB", (8, 8)), [Caption("NARVL", "", None, colour)])], "x")
+        return ImageColor.getrgb(RUNS[0]) in colours(image)
+
+    assert swatch(RUNS[0]) and not swatch(None)

@@ -1,0 +1,1 @@
+"""``narvl report``, one file a task."""

@@ -1,0 +1,1 @@
+"""``narvl score``, one file a task."""
