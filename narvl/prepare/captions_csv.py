@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import logging
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from narvl.data.tsv import SEPARATOR
 from narvl.errors import DataError, UsageError
+from narvl.prepare.fields import clean
 from narvl.prepare.output import SPLITS, BadRows
 
 logger = logging.getLogger(__name__)
@@ -21,7 +20,6 @@ logger = logging.getLogger(__name__)
 COLUMNS = ("split", "image", "caption")
 
 _SPLIT_NAMES = {"train": "train", "valid": "valid", "val": "valid", "dev": "valid", "test": "test"}
-_NOT_IN_A_FIELD = re.compile(rf"[\x00-\x1f\x7f]|{SEPARATOR}")
 
 
 @dataclass
@@ -42,13 +40,6 @@ class Photo:
     def image_id(self) -> str:
         """The name without its extension."""
         return clean(str(Path(self.name).with_suffix("")))
-
-
-def clean(text: str) -> str:
-    """Make a text fit for a field: no tabs, line breaks or reference separators, single blanks."""
-    words = _NOT_IN_A_FIELD.sub(" ", text).split()
-    # A "&" at an end would merge with the separator beside it.
-    return " ".join(words).strip("& ")
 
 
 def read_captions(path: Path, images: Path, bad_rows: BadRows) -> dict[str, list[Photo]]:

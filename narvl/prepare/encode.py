@@ -33,10 +33,14 @@ class EncodedImage:
     Args:
         text: the file's bytes in URL-safe base64.
         converted: whether the image was encoded anew (False: the bytes are the original file's).
+        original_size: width and height of the file's image, upright (the camera's rotation applied), in pixels.
+        size: width and height of the image in ``text``; smaller where it was scaled down.
     """
 
     text: str
     converted: bool
+    original_size: tuple[int, int]
+    size: tuple[int, int]
 
 
 def encode_image(path: Path, max_side: int | None = None) -> EncodedImage:
@@ -55,11 +59,12 @@ def encode_image(path: Path, max_side: int | None = None) -> EncodedImage:
     try:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
+            size = _upright_size(image)
             if _can_be_copied(image, data, max_side):
                 # Decoded only to find damage; a JPEG in 1/8 of its size, which reads every byte in a third of the time.
                 image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
                 image.load()
-                return EncodedImage(encode_base64(data), converted=False)
+                return EncodedImage(encode_base64(data), converted=False, original_size=size, size=size)
             if max_side is not None:
                 image.draft(None, (2 * max_side, 2 * max_side))  # a JPEG is decoded at reduced size, in less time
             image.load()
@@ -74,7 +79,13 @@ def encode_image(path: Path, max_side: int | None = None) -> EncodedImage:
         rgb.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     rgb.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return EncodedImage(encode_base64(buffer.getvalue()), converted=True)
+    return EncodedImage(encode_base64(buffer.getvalue()), converted=True, original_size=size, size=rgb.size)
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height as the image is shown: orientations 5 to 8 lie on their side in the file."""
+    width, height = image.size
+    return (height, width) if image.getexif().get(ExifTag.Orientation, 1) in (5, 6, 7, 8) else (width, height)
 
 
 def _can_be_copied(image: Image.Image, data: bytes, max_side: int | None) -> bool:

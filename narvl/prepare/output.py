@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from narvl.errors import DataError, UsageError
@@ -48,6 +48,14 @@ class BadRows:
         self.counts[reason] += rows
         logger.warning("skipped: %s", message)
 
+    def leave_out(self, reason: str) -> None:
+        """Count a row that the data set's own rules leave out; that is no fault.
+
+        Args:
+            reason: why, for the summary.
+        """
+        self.counts[reason] += 1
+
 
 def check_bpe_dir(bpe_dir: Path) -> None:
     """Check that ``--bpe-dir`` holds the subword vocabulary.
@@ -60,6 +68,38 @@ def check_bpe_dir(bpe_dir: Path) -> None:
         raise UsageError(
             f"--bpe-dir {bpe_dir}: no {', '.join(missing)}. Give a folder that holds {', '.join(BPE_FILES)}."
         )
+
+
+def make_data_directory(out: Path) -> None:
+    """Make ``--out`` where it does not exist.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be made ({error}). Give a folder that can be written.") from error
+
+
+def warn_of_other_splits(out: Path, splits: Collection[str]) -> None:
+    """Warn of the TSV files of splits that this run does not write."""
+    for stale in sorted(out.glob("*.tsv")):
+        if stale.stem not in splits:
+            logger.warning("%s: left from an earlier run; there is no row for this split now", stale)
+
+
+def install_bpe_files(bpe_dir: Path, out: Path) -> None:
+    """Copy the subword vocabulary into the data directory, each file all or nothing."""
+    if bpe_dir.samefile(out):
+        return
+    for name in BPE_FILES:
+        partial = partial_path(out / name)
+        try:
+            shutil.copyfile(bpe_dir / name, partial)
+            partial.replace(out / name)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -78,27 +118,19 @@ def staged_data_directory(out: Path, splits: list[str], bpe_dir: Path) -> Iterat
     Raises:
         UsageError: ``out`` cannot be written.
     """
+    make_data_directory(out)
+    warn_of_other_splits(out, splits)
+    tsv_files = {split: partial_path(out / f"{split}.tsv") for split in splits}
     try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be made ({error}). Give a folder that can be written.") from error
-    for stale in (out / f"{split}.tsv" for split in SPLITS if split not in splits):
-        if stale.exists():
-            logger.warning("%s: left from an earlier run; there is no row for this split now", stale)
-    tsv_files = {split: _partial(out / f"{split}.tsv") for split in splits}
-    bpe_files = {} if bpe_dir.samefile(out) else {name: _partial(out / name) for name in BPE_FILES}
-    try:
-        for name, partial in bpe_files.items():
-            shutil.copyfile(bpe_dir / name, partial)
         yield tsv_files
-        for name, partial in bpe_files.items():
-            partial.replace(out / name)
+        install_bpe_files(bpe_dir, out)
         for split, partial in tsv_files.items():
             partial.replace(out / f"{split}.tsv")
     finally:
-        for partial in (*tsv_files.values(), *bpe_files.values()):
+        for partial in tsv_files.values():
             partial.unlink(missing_ok=True)
 
 
-def _partial(path: Path) -> Path:
+def partial_path(path: Path) -> Path:
+    """Return the temporary path, beside a file, that this process writes it to."""
     return path.with_name(f".{path.name}.{os.getpid()}.partial")

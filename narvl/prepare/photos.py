@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from narvl.data.tsv import SEPARATOR
 from narvl.errors import DataError, UsageError
 from narvl.prepare.captions_csv import Photo, read_captions
 from narvl.prepare.encode import EncodedImage, encode_image, map_in_order
-from narvl.prepare.output import BPE_FILES, BadRows, check_bpe_dir, staged_data_directory
+from narvl.prepare.options import add_writing_arguments, check_writing_arguments
+from narvl.prepare.output import BadRows, staged_data_directory
 
 HELP = "photos and a CSV file of captions (columns split, image, caption)"
 
@@ -47,27 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="UTF-8 file with the columns split (train, valid or test), image (file name in --images), caption",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="data directory to write")
-    parser.add_argument(
-        "--bpe-dir", type=Path, required=True, metavar="DIR", help=f"folder of {', '.join(BPE_FILES)} (GPT-2's formats)"
-    )
-    parser.add_argument(
-        "--max-side",
-        type=int,
-        metavar="PX",
-        help="scale images down to this longest side, which saves disk where photos are far larger than the model's "
-        "input (default: keep their size)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="images converted at the same time (default: the number of cores)",
-    )
-    parser.add_argument(
-        "--skip-bad-rows", action="store_true", help="log, count and leave out rows that cannot be used (default: stop)"
-    )
+    add_writing_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -121,11 +101,7 @@ def prepare_photos(
     """
     if not images.is_dir():
         raise UsageError(f"--images {images}: no such folder. Give the folder that holds the image files.")
-    if max_side is not None and max_side < 1:
-        raise UsageError(f"--max-side {max_side}: must be at least 1 pixel.")
-    if workers < 1:
-        raise UsageError(f"--workers {workers}: must be at least 1.")
-    check_bpe_dir(bpe_dir)
+    check_writing_arguments(bpe_dir, max_side, workers)
     bad_rows = BadRows(skip_bad_rows)
     splits = read_captions(captions, images, bad_rows)
     summaries: dict[str, SplitSummary] = {}

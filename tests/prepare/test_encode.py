@@ -139,6 +139,7 @@ def test_camera_rotation_is_applied(tmp_path: Path, orientation: int) -> None:
     stored.save(tmp_path / "photo.jpg", quality=95, exif=exif)
     encoded = encode_image(tmp_path / "photo.jpg")
     assert encoded.converted == (orientation != 1)
+    assert encoded.original_size == encoded.size == upright.size
     assert_close(pixels(encoded.text), np.asarray(upright))
 
 
@@ -166,7 +167,8 @@ def test_max_side_scales_down_and_only_down(tmp_path: Path) -> None:
     wide.save(tmp_path / "wide.png")
     small = encode_image(tmp_path / "wide.png", max_side=20)
     assert small.converted
-    assert decode_image(small.text).size == (20, 10)
+    assert decode_image(small.text).size == small.size == (20, 10)
+    assert small.original_size == (80, 40)
     assert_close(pixels(small.text), np.asarray(wide.resize((20, 10), Image.Resampling.LANCZOS)))
     assert not encode_image(tmp_path / "wide.png", max_side=80).converted
 

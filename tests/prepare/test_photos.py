@@ -17,7 +17,7 @@ from narvl.commands import prepare
 from narvl.data.image import decode_image
 from narvl.data.tsv import COLUMNS, TsvFile
 from narvl.errors import DataError, UsageError
-from narvl.prepare.captions_csv import clean
+from narvl.prepare.fields import clean
 
 Row = tuple[str, ...]
 ROWS: list[Row] = [
