@@ -1,0 +1,82 @@
+"""First step: the rows that the teacher decodes, and what else the student's data folder needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from tqdm import tqdm
+
+from narvl.data.tsv import COLUMNS, TsvFile
+from narvl.data.vocabulary import BPE_FILES
+from narvl.distillation.folder import TASKS, teacher_path, write_task
+from narvl.errors import UsageError
+
+_SHARED = (*BPE_FILES, "valid.tsv", "test.tsv", "valid.scenes.jsonl", "test.scenes.jsonl")
+
+
+def write_teacher_rows(data: str | Path, out: str | Path, task: str = "captioning") -> int:
+    """Begin a student's data folder: the training rows for the teacher to decode.
+
+    Captioning: training files repeat an image for each of its captions; the first row of each image is kept. VQA: every
+    row is kept, so the file is the training file itself under a second name. Everything else that a data folder holds
+    (validation, test, BPE, truth) is linked or copied. Images stay the text they are; none is decoded.
+
+    Args:
+        data: the folder with train.tsv.
+        out: the student's data folder; created.
+        task: ``captioning`` or ``vqa``.
+
+    Returns:
+        The number of rows to decode.
+
+    Raises:
+        DataError: train.tsv is missing or a row is malformed (VQA: the first row; decoding reads the others).
+        UsageError: the folders are the same, or the task's targets are not distilled.
+    """
+    data, out = Path(data), Path(out)
+    if task not in TASKS:
+        raise UsageError(f"--task {task}: choose one of {', '.join(TASKS)}. Other tasks have one right answer a row.")
+    if data.resolve() == out.resolve():
+        raise UsageError(f"--out {out}: the same folder as --data, whose train.tsv would be lost. Give another one.")
+    rows = TsvFile(data / "train.tsv", COLUMNS[task])
+    out.mkdir(parents=True, exist_ok=True)
+    if task == "captioning":
+        count = _write_first_rows(rows, COLUMNS[task].index("image-id"), teacher_path(out))
+    else:
+        count = len(rows)
+        rows[0]  # a file of another task shows in its first row
+        _link(rows.path, teacher_path(out))
+    for name in _SHARED:
+        if (data / name).is_file():
+            _link(data / name, out / name)
+    write_task(out, task)
+    return count
+
+
+def _write_first_rows(rows: TsvFile, column: int, path: Path) -> int:
+    """Write the first row of each value of a column; return how many."""
+    seen: set[str] = set()
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        for index in tqdm(range(len(rows)), desc="teacher rows", unit="row", disable=None):
+            fields = rows[index]
+            if fields[column] not in seen:
+                seen.add(fields[column])
+                file.write("\t".join(fields) + "\n")
+    os.replace(partial, path)
+    return len(seen)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy where the file system cannot; the old target stays until then."""
+    partial = target.with_name(target.name + ".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(source, partial)
+    except OSError:
+        shutil.copyfile(source, partial)
+    os.replace(partial, target)
+    # Of two names of one file, rename() keeps both.
+    partial.unlink(missing_ok=True)
