@@ -3,6 +3,8 @@
 Usage: python benchmarks/collect.py quickstart RUN    (RUN: the quickstart's folder)
        python benchmarks/collect.py photos RUN        (RUN: the folder of benchmarks/photos.sh)
        python benchmarks/collect.py blank RUN         (RUN: the folder of benchmarks/frozen_blank.sh)
+       python benchmarks/collect.py tasks RUN         (RUN: the folder of benchmarks/tasks.sh)
+       python benchmarks/collect.py grounding RUN     (RUN: the folder of benchmarks/grounding.sh)
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+#: How commands name the folder they write to.
+OUT = "OUT"
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -63,7 +67,7 @@ def photos(run: Path) -> None:
 
 def blank(run: Path) -> None:
     """Collect the scores of both runs, with the blank trained and frozen."""
-    record: dict[str, Any] = {kind: read(run / kind / "scores.json") for kind in ("trained", "frozen")}
+    record: dict[str, Any] = {kind: read(run / kind / "scores-test.json") for kind in ("trained", "frozen")}
     record["provenance"] = {
         **record["trained"]["provenance"],
         "command": "benchmarks/frozen_blank.sh QUICKSTART OUT",
@@ -72,13 +76,46 @@ def blank(run: Path) -> None:
     write("blank", record)
 
 
+def tasks(run: Path) -> None:
+    """Collect each task's report, table and latencies."""
+    record: dict[str, Any] = {"tasks": {}}
+    for report in sorted(run.glob("*/report/results.json")):
+        folder = report.parents[1]
+        found = read(report)
+        found["table"] = (report.parent / "table.md").read_text(encoding="utf-8")
+        found["latency"] = read(folder / "latency.json")
+        found["provenance"]["seed"] = seed_of(folder / "narvl" / "train.log")
+        record["tasks"][folder.name] = found
+        record["provenance"] = {**found["provenance"], "command": f"benchmarks/tasks.sh {OUT}"}
+    write("tasks", record)
+
+
+def grounding(run: Path) -> None:
+    """Collect the ways of saying a box: scores, and the share of boxes that no path can say."""
+    record: dict[str, Any] = {}
+    for folder in sorted(path.parent for path in run.glob("*/scores-test.json")):
+        scores = read(folder / "scores-test.json")
+        log = (folder / "train.log").read_text(encoding="utf-8")
+        shares = re.findall(r"\| train \| .*?unreachable ([0-9.]+)", log)
+        record[folder.name] = {**scores, "unreachable": float(shares[-1]) if shares else None}
+        record["provenance"] = {
+            **scores["provenance"],
+            "command": f"benchmarks/grounding.sh DATA {OUT}",
+            "seed": seed_of(folder / "train.log"),
+        }
+    write("grounding", record)
+
+
 def main() -> None:
     """Collect a run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("quickstart", "photos", "blank"))
+    parser.add_argument("kind", choices=tuple(KINDS))
     parser.add_argument("run", type=Path)
     args = parser.parse_args()
-    {"quickstart": quickstart, "photos": photos, "blank": blank}[args.kind](args.run)
+    KINDS[args.kind](args.run)
+
+
+KINDS = {"quickstart": quickstart, "photos": photos, "blank": blank, "tasks": tasks, "grounding": grounding}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 # Usage: benchmarks/frozen_blank.sh QUICKSTART OUT
 #
 #   QUICKSTART  the folder of a finished run_scripts/quickstart.sh
-#   OUT         folder for both runs; their scores.json are the figures
+#   OUT         folder for both runs; their scores-test.json are the figures
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../run_scripts/env.sh"
 [[ $# -eq 2 && $1 != -* ]] || usage "${BASH_SOURCE[0]}" "$@"
@@ -18,5 +18,5 @@ for blank in trained frozen; do
         --user-dir "$root/benchmarks/blank_plugin" --freeze-embedding --max-update 200 --total-num-update 200 \
         --finetune-from-model "$quickstart/teacher/checkpoint_best.pt" >"$run/train.log"
     "$root/run_scripts/generate.sh" captioning/narvl_nano "$run/checkpoint_best.pt" "$quickstart/data" test "$run"
-    narvl score captioning --results "$run/generate-test.txt" --data "$quickstart/data" --split test --json "$run/scores.json"
+    narvl score captioning --results "$run/generate-test.txt" --data "$quickstart/data" --split test --json "$run/scores-test.json"
 done

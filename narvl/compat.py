@@ -51,6 +51,22 @@ def _allow_checkpoint_types() -> None:
     )
 
 
+def _share_checkpoints() -> None:
+    """Let several processes start from a checkpoint.
+
+    The first one reads it, and fairseq sends it to the others by way of ``torch.load``, whose safe loader refuses the
+    settings in it. What comes from a process of the same run needs no such care.
+    """
+    from fairseq.distributed import utils
+
+    def broadcast(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
+        holder = [obj]
+        torch.distributed.broadcast_object_list(holder, src=src_rank, group=group, device=dist_device)
+        return holder[0]
+
+    utils._broadcast_object_slow = broadcast
+
+
 def _accept_foreign_settings() -> None:
     """Let ``--restore-file`` take the weights of OFA's published checkpoints, whose settings mean nothing here.
 
@@ -91,6 +107,40 @@ def _copy_files_whole() -> None:
     PathManager.copy = staticmethod(copy_whole)
 
 
+def _average_batch_norm() -> None:
+    """Let ``--store-ema`` average the weights of a model with batch norm, and start from a checkpoint without averages.
+
+    fairseq multiplies batch norm's step counters by the decay, which integers refuse; they are copied instead. And
+    where ``--finetune-from-model`` names a checkpoint that holds no averages, fairseq reads the weights after it has
+    deleted them; with averages of nothing in the checkpoint, the average starts from the model's weights.
+    """
+    from fairseq import checkpoint_utils
+    from fairseq.models.ema import EMA
+
+    begin = EMA.__init__
+
+    def begin_with_floats(self: Any, model: Any, config: Any, device: Any = None, skip_keys: Any = None) -> None:
+        counters = {key for key, value in model.state_dict().items() if not value.is_floating_point()}
+        begin(self, model, config, device, counters | (skip_keys or set()))
+
+    restore = EMA.restore
+
+    def restore_if_any(self: Any, state_dict: dict[str, Any], build_fp32_params: bool = False) -> None:
+        if state_dict:
+            restore(self, state_dict, build_fp32_params)
+
+    upgrade = checkpoint_utils._upgrade_state_dict
+
+    def upgrade_with_averages(state: dict[str, Any]) -> Any:
+        state = upgrade(state)
+        state["extra_state"].setdefault("ema", {})
+        return state
+
+    EMA.__init__ = begin_with_floats
+    EMA.restore = restore_if_any
+    checkpoint_utils._upgrade_state_dict = upgrade_with_averages
+
+
 def _quieten_logs() -> None:
     """Undo what fairseq's import does to everyone's logs, and keep pillow from logging each image.
 
@@ -114,5 +164,7 @@ _KEPT: list[torch.library.Library] = []  # a library that is collected takes its
 _quieten_logs()
 _declare_torchvision_operators()
 _allow_checkpoint_types()
+_share_checkpoints()
 _accept_foreign_settings()
 _copy_files_whole()
+_average_batch_norm()

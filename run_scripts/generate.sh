@@ -11,11 +11,12 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 [[ $# -ge 5 && $1 != -* ]] || usage "${BASH_SOURCE[0]}" "$@"
 
-load_recipe "$1"
+load_recipe "$1" "${@:6}"
 checkpoint_path=$2 data=$3 split=$4 out=$5
 shift 5
 # Of the log, warnings alone: fairseq writes its whole configuration to the terminal otherwise.
 export LOGLEVEL=${LOGLEVEL:-WARNING}
+# Left alone on a machine with several GPUs, fairseq-generate decodes the first GPU's share of the rows, and no more.
 fairseq-generate "$data" --user-dir "$root/narvl" "${task[@]}" "${generation[@]}" "${device[@]}" \
-    --path "$checkpoint_path" --gen-subset "$split" --results-path "$out" "$@"
+    --distributed-world-size 1 --path "$checkpoint_path" --gen-subset "$split" --results-path "$out" "$@"
 printf 'generated texts (lines D-ROW): %s/generate-%s.txt\n' "$out" "$split"

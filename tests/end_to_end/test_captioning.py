@@ -59,7 +59,7 @@ def journey(run: Callable, quick: Callable, tmp_path_factory: pytest.TempPathFac
     for name, model in (("teacher", teacher), ("student", student)):
         best = model / "checkpoint_best.pt"
         run(SCRIPTS / "generate.sh", RECIPES[name], best, data, "test", model, *batches)
-        scored = ["--results", model / "generate-test.txt", "--data", data, "--json", model / "scores.json"]
+        scored = ["--results", model / "generate-test.txt", "--data", data, "--json", model / "scores-test.json"]
         said[f"score {name}"] = quick("narvl", "score", "captioning", *scored)
     return Journey(data, distilled, teacher, student, said)
 
@@ -137,7 +137,7 @@ def test_each_row_in_gives_one_text_out_whatever_the_batch(
 
 @pytest.mark.parametrize("name", ["teacher", "student"])
 def test_scores(journey: Journey, name: str) -> None:
-    record = json.loads((getattr(journey, name) / "scores.json").read_text())
+    record = json.loads((getattr(journey, name) / "scores-test.json").read_text())
     assert (record["task"], record["split"], record["samples"]) == ("captioning", "test", TEST_IMAGES)
     assert 0 <= record["metrics"]["BLEU-4"] <= record["metrics"]["BLEU-1"] <= 1
     assert 0 <= record["faithfulness"]["faithful"] <= 1
@@ -148,7 +148,7 @@ def test_validation_and_score_agree(journey: Journey) -> None:
     state = torch.load(journey.student / "checkpoint_best.pt", weights_only=True)
     best = str(state["optimizer_history"][-1]["num_updates"])
     tested = [record for record in journey.said["student"].records("test") if record["test_num_updates"] == best]
-    cider = json.loads((journey.student / "scores.json").read_text())["metrics"]["CIDEr"]
+    cider = json.loads((journey.student / "scores-test.json").read_text())["metrics"]["CIDEr"]
     assert float(tested[0]["test_cider"]) == pytest.approx(100 * cider, abs=0.01)
     assert cider > 0
 
