@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         action="append",
         metavar="NAME=DIR",
-        help="a run's name and its folder with generate-SPLIT.txt and scores-SPLIT.json; repeat for each run, baseline first",
+        help="a run's name, and its folder with generate-SPLIT.txt and scores-SPLIT.json; repeat, baseline first",
     )
     parser.add_argument("--latency", metavar="FILE", help="figures of `narvl latency`; its rows are matched by name")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for table.md, results.json and grid.png")
