@@ -86,7 +86,7 @@ def tasks(run: Path) -> None:
         found["latency"] = read(folder / "latency.json")
         found["provenance"]["seed"] = seed_of(folder / "narvl" / "train.log")
         record["tasks"][folder.name] = found
-        record["provenance"] = {**found["provenance"], "command": f"benchmarks/tasks.sh {OUT}"}
+        record["provenance"] = {**found["provenance"], "command": f"benchmarks/tasks.sh QUICKSTART {OUT}"}
     write("tasks", record)
 
 

@@ -3,4 +3,4 @@
 source "$root/configs/vqa/scenes.sh"
 model=(--arch narvl_nano --dropout 0.0 --num-queries 6)
 criterion=(--criterion query_ctc --label-smoothing 0.0)
-schedule=(--lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 50 --total-num-update 400 --max-update 400)
+schedule=(--lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 50 --total-num-update 600 --max-update 600)

@@ -1,6 +1,7 @@
-# The autoregressive baseline and teacher of the embedded scenes.
-# Command:  run_scripts/train.sh vqa/ofa_nano DATA SAVE_DIR     (DATA from: narvl scenes --task vqa --out DATA)
+# The autoregressive baseline and teacher of the embedded scenes, from the model of vqa/ofa_pretraining.
+# Command:  run_scripts/train.sh vqa/ofa_nano DATA SAVE_DIR --finetune-from-model PRETRAINED/checkpoint_best.pt
+#           (DATA from: narvl scenes --task vqa --out DATA)
 source "$root/configs/vqa/scenes.sh"
 model=(--arch ofa_nano --dropout 0.0)
 criterion=(--criterion weighted_cross_entropy --label-smoothing 0.0)
-schedule=(--lr 3e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 1250 --max-update 1250)
+schedule=(--lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 50 --total-num-update 600 --max-update 600)

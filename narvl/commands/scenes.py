@@ -9,13 +9,18 @@ import sys
 from narvl.errors import UsageError
 
 HELP = "write a data set of rendered scenes: images, language, truth and BPE"
-TASK_NAMES = ("captioning", "vqa", "grounding", "entailment")
+TASK_NAMES = ("captioning", "vqa", "grounding", "entailment", "pretraining")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the data set; made if missing")
-    parser.add_argument("--task", choices=TASK_NAMES, default="captioning", help="which task's rows to write")
+    parser.add_argument(
+        "--task",
+        choices=TASK_NAMES,
+        default="captioning",
+        help="which task's rows to write; pretraining: captions, questions and hypotheses together, in vqa's columns",
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: 0)")
     parser.add_argument("--train", type=int, default=4000, metavar="N", help="training scenes (default: 4000)")
     parser.add_argument("--valid", type=int, default=200, metavar="N", help="validation scenes (default: 200)")

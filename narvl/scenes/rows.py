@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from narvl.data.entailment import ANSWER_OF
+from narvl.data import captioning, entailment
 from narvl.data.tsv import SEPARATOR
 from narvl.data.vqa import write_answers
 from narvl.scenes.captions import write_captions
@@ -19,6 +19,12 @@ from narvl.scenes.world import Scene
 
 # Training sees each object, and each label of the entailment task, so many times a scene; evaluation once.
 TRAINING_ROUNDS = 2
+# Longer than any text of the scenes: nothing is cut.
+MAX_WORDS = 80
+
+
+#: A question, and its answers with their confidences, the surest first.
+Asked = tuple[str, tuple[tuple[float, str], ...]]
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,7 @@ def _captioning(scene: Scene, image: str, captions: list[str], rng: random.Rando
 
 
 def _vqa(scene: Scene, image: str, captions: list[str], rng: random.Random, training: bool) -> list[Row]:
-    found = []
-    for number, question in enumerate(ask(scene, rng)):
-        answers = write_answers(question.answers)
-        fields = (_row_id(scene, number), scene.image_id, question.text, answers, _object_names(scene), image)
-        found.append(Row(fields, (question.text, answers), f" {question.answers[0][1]}"))
-    return found
+    return _question_rows(scene, image, [(question.text, question.answers) for question in ask(scene, rng)])
 
 
 def _grounding(scene: Scene, image: str, captions: list[str], rng: random.Random, training: bool) -> list[Row]:
@@ -88,7 +89,29 @@ def _entailment(scene: Scene, image: str, captions: list[str], rng: random.Rando
     for number, label in enumerate(LABELS * _rounds(training)):
         text, caption = write_hypothesis(scene, label, rng), captions[0]
         fields = (_row_id(scene, number), scene.image_id, image, text, caption, label)
-        found.append(Row(fields, (text, label), f" {ANSWER_OF[label]}"))
+        found.append(Row(fields, (text, label), f" {entailment.ANSWER_OF[label]}"))
+    return found
+
+
+def _pretraining(scene: Scene, image: str, captions: list[str], rng: random.Random, training: bool) -> list[Row]:
+    """Captions, hypotheses and questions together, each as a question: one model of all three.
+
+    The prompts come out as those of the tasks themselves, so that a model can go on with any of them.
+    """
+    asked: list[Asked] = [(captioning.PROMPT.strip(), ((1.0, caption),)) for caption in captions]
+    for label in LABELS * _rounds(training):
+        prompt = entailment.prompt(write_hypothesis(scene, label, rng), None, MAX_WORDS)
+        asked.append((prompt.strip(), ((1.0, entailment.ANSWER_OF[label]),)))
+    asked += [(question.text, question.answers) for question in ask(scene, rng)]
+    return _question_rows(scene, image, asked)
+
+
+def _question_rows(scene: Scene, image: str, asked: list[Asked]) -> list[Row]:
+    found = []
+    for number, (text, pairs) in enumerate(asked):
+        answers = write_answers(pairs)
+        fields = (_row_id(scene, number), scene.image_id, text, answers, _object_names(scene), image)
+        found.append(Row(fields, (text, answers), f" {pairs[0][1]}"))
     return found
 
 
@@ -110,4 +133,5 @@ TASKS: Mapping[str, Callable[[Scene, str, list[str], random.Random, bool], list[
     "vqa": _vqa,
     "grounding": _grounding,
     "entailment": _entailment,
+    "pretraining": _pretraining,
 }

@@ -19,6 +19,7 @@ from PIL import Image
 
 import narvl
 from narvl.commands import scenes as command
+from narvl.data import captioning, vqa
 from narvl.errors import UsageError
 from narvl.scenes import write
 from narvl.scenes.judge import judge
@@ -31,7 +32,7 @@ SMALL = Plan(scenes=(12, 5, 6))
 NAMES = {"train.tsv", "valid.tsv", "test.tsv", "encoder.json", "vocab.bpe", "dict.txt"} | {
     f"{split}.scenes.jsonl" for split in ("train", "valid", "test")
 }
-IMAGE_COLUMN = {"captioning": 4, "vqa": 5, "grounding": 4, "entailment": 2}
+IMAGE_COLUMN = {"captioning": 4, "vqa": 5, "grounding": 4, "entailment": 2, "pretraining": 5}
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -79,7 +80,9 @@ def test_a_split_does_not_depend_on_the_others_sizes(tmp_path: Path) -> None:
     assert table(tmp_path / "a" / "test.tsv") == table(tmp_path / "b" / "test.tsv")[:6]
 
 
-@pytest.mark.parametrize(("task", "columns"), [("captioning", 5), ("vqa", 6), ("grounding", 5), ("entailment", 6)])
+@pytest.mark.parametrize(
+    ("task", "columns"), [("captioning", 5), ("vqa", 6), ("grounding", 5), ("entailment", 6), ("pretraining", 6)]
+)
 def test_every_row_has_its_columns_its_scene_and_its_image(tmp_path: Path, task: str, columns: int) -> None:
     write_scenes(replace(SMALL, task=task), tmp_path)
     for split, count in (("train", 12), ("valid", 5), ("test", 6)):
@@ -139,6 +142,23 @@ def test_entailment_rows(tmp_path: Path) -> None:
         assert [fields[5] for fields in rows[: 3 * rounds]] == ["entailment", "contradiction", "neutral"] * rounds
         if split == "test":
             assert all(fields[4] == captions[fields[1]] for fields in rows)
+
+
+def test_pretraining_asks_what_the_tasks_ask(tmp_path: Path) -> None:
+    for task in ("pretraining", "captioning", "vqa"):
+        write_scenes(replace(SMALL, task=task), tmp_path / task)
+    rows = table(tmp_path / "pretraining" / "train.tsv")
+    assert len(rows) == 12 * (5 + 6 + 5)
+    prompts = {vqa.prompt(fields[2], [], 80) for fields in rows}
+    assert captioning.PROMPT in prompts
+    told = [prompt for prompt in prompts if prompt.startswith(' does the image describe " ')]
+    assert told and all(prompt.endswith(' "?') for prompt in told)
+    said = [vqa.answers(fields)[0][1] for fields in rows if fields[2] == captioning.PROMPT.strip()]
+    assert said == [fields[2] for fields in table(tmp_path / "captioning" / "train.tsv")]
+    asked = {fields[1]: 0 for fields in rows}
+    for fields in rows[:16]:
+        asked[fields[1]] += 1
+    assert list(asked.values())[:2] == [16, 0]
 
 
 def test_all_tasks_show_the_same_scenes_and_share_the_bpe(tmp_path: Path) -> None:
