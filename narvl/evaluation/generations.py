@@ -67,7 +67,7 @@ def read_generations(path: str | Path) -> dict[int, Generation]:
     path = Path(path)
     if not path.is_file():
         raise DataError(
-            f"{path}: no such file. Make it with: fairseq-generate DATA --user-dir narvl --task captioning "
+            f"{path}: no such file. Make it with: fairseq-generate DATA --user-dir narvl --task TASK "
             f"--path CHECKPOINT --gen-subset {_split_of(path)} --results-path {path.parent}"
         )
     found: dict[int, Generation] = {}
@@ -162,7 +162,7 @@ def _parse_probability(line: str, row: int, where: str) -> float:
             total = math.fsum(map(float, match[2].split()))
         except ValueError:
             total = math.nan
-        if match[2].strip() and math.isfinite(total):
+        if math.isfinite(total):  # of an empty text, which a parallel model may say, 0
             return total
     raise DataError(
         f"{where}: malformed: {line[:60]!r}. Expected P-{row}, a tab, and the score of each token (base-2 logarithm), "

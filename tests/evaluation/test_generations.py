@@ -73,7 +73,14 @@ def test_a_cut_off_line_is_named(tmp_path, line):
         read_generations(write(tmp_path, line))
 
 
-@pytest.mark.parametrize("line", ["P-1\t-0.1", "P-0\tinf", "P-0\tx", "P-0\t", "P-0 -0.1"])
+def test_an_empty_text_has_no_token_scores(tmp_path):
+    """A parallel model may say nothing."""
+    results = tmp_path / "generate-test.txt"
+    results.write_text("D-0\t0.0\t\nP-0\t\n")
+    assert read_generations(results)[0].log2_probability == 0
+
+
+@pytest.mark.parametrize("line", ["P-1\t-0.1", "P-0\tinf", "P-0\tx", "P-0 -0.1"])
 def test_malformed_token_scores_are_named(tmp_path, line):
     with pytest.raises(DataError, match="line 2: malformed.*Expected P-0"):
         read_generations(write(tmp_path, f"D-0\t-0.1\ta dog\n{line}\n"))

@@ -1,0 +1,127 @@
+"""Question answering, grounding, entailment by the real commands: train, decode, score, ask; and weighted samples."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from narvl.data.boxes import parse_fractions
+from narvl.data.tsv import COLUMNS
+from narvl.scenes.write import Plan, write_scenes
+
+ROOT = Path(__file__).resolve().parents[2]
+ADAM = ("--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--lr", 1e-3, "--clip-norm", 1.0)
+VOCABULARY = ("--patch-image-size", 64, "--code-dict-size", 0, "--num-bins", 64)
+LOGS = ("--log-format", "json", "--log-interval", 1, "--no-epoch-checkpoints", "--seed", 1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a task's models are told, and what `narvl predict` is asked."""
+
+    flags: tuple[object, ...]
+    question: tuple[str, ...]
+    metric: str
+
+
+POSITION = ("--criterion", "query_cross_entropy", "--alignment", "position", "--num-queries", 5)
+CASES = {
+    "vqa": Case(("--criterion", "query_ctc", "--num-queries", 6), ("--question", "How many shapes?"), "accuracy"),
+    "grounding": Case((*POSITION, "--max-image-size", 64), ("--text", "the red disc"), "acc_at_0.5"),
+    "entailment": Case(("--criterion", "query_ctc", "--num-queries", 2), ("--hypothesis", "a disc"), "accuracy"),
+}
+
+
+def task_flags(task: str) -> list[object]:
+    frame = ("--max-image-size", 64) if task == "grounding" else ()
+    return ["--user-dir", ROOT / "narvl", "--task", task, *VOCABULARY, *frame, "--cpu", "--num-workers", 0]
+
+
+@pytest.mark.parametrize("task", list(CASES))
+def test_from_data_to_an_answer(task: str, quick: Callable, tmp_path: Path) -> None:
+    case, data, model = CASES[task], tmp_path / "data", tmp_path / "model"
+    write_scenes(Plan(task, scenes=(4, 2, 3), seed=1), data)
+    length = ("--batch-size", 8, "--max-update", 3)
+    flags = [*task_flags(task), "--arch", "narvl_nano", *case.flags, *ADAM, *length, *LOGS, "--save-dir", model]
+    trained = quick("fairseq-train", data, *flags)
+    (valid,) = trained.records("valid")[-1:]
+    [logged] = [name for name in valid if name in ("valid_vqa_accuracy", "valid_acc_at_0.5", "valid_accuracy")]
+    assert 0 <= float(valid[logged]) <= 100
+
+    best = model / "checkpoint_last.pt"
+    quick("fairseq-generate", data, *task_flags(task), "--path", best, "--results-path", model, "--batch-size", 4)
+    scores = tmp_path / "scores.json"
+    results = ["--results", model / "generate-test.txt", "--data", data]
+    scored = quick("narvl", "score", task, *results, "--json", scores)
+    assert scored.out
+    record = json.loads(scores.read_text())
+    assert (record["task"], record["split"]) == (task, "test")
+
+    first = (data / "test.tsv").read_text().splitlines()[0].split("\t")
+    image = tmp_path / "first.png"
+    image.write_bytes(base64.urlsafe_b64decode(first[COLUMNS[task].index("image")]))
+    ask = ["narvl", "predict", "--cpu", "--path", best, "--task", task, *case.question, image]
+    (answer,) = json.loads(quick(*ask, "--json").out)
+    assert math.isfinite(answer["score"])
+    said = quick(*ask).out.strip()
+    if task == "grounding":
+        assert (answer["box"] is None) is (parse_fractions(answer["said"]) is None)
+        assert said.startswith("no box") is (answer["box"] is None)
+    else:
+        assert said == answer["answer"]
+
+    other = next(name for name in CASES if name != task)
+    refused = quick("narvl", "predict", "--cpu", "--path", best, *CASES[other].question, image, fails=True)
+    assert f"the checkpoint is for {task}, which takes --" in refused.last_line
+    missing = quick("narvl", "predict", "--cpu", "--path", best, image, fails=True)
+    assert f"{case.question[0]} is missing" in missing.last_line
+    wrong = quick("narvl", "predict", "--cpu", "--path", best, "--task", other, image, fails=True)
+    assert f"--task {other}: the checkpoint" in wrong.last_line
+
+
+def test_boxes_are_drawn(quick: Callable, tmp_path: Path) -> None:
+    """An autoregressive model says four bins whatever it has learned, so that there is a box to draw."""
+    data, model = tmp_path / "data", tmp_path / "model"
+    write_scenes(Plan("grounding", scenes=(2, 1, 1), seed=1), data)
+    training = ("--criterion", "label_smoothed_cross_entropy", "--batch-size", 4, "--max-update", 1)
+    flags = [*task_flags("grounding"), "--arch", "ofa_nano", *training, *ADAM, *LOGS, "--save-dir", model]
+    quick("fairseq-train", data, *flags, "--disable-validation")
+    images = [tmp_path / name for name in ("wide.png", "tall.png")]
+    for image, size in zip(images, ((120, 40), (30, 90)), strict=True):
+        Image.new("RGB", size, "white").save(image)
+    ask = ["narvl", "predict", "--cpu", "--path", model / "checkpoint_last.pt", "--text", "the ring"]
+    (answer,) = json.loads(quick(*ask, "--json", "--draw", tmp_path / "new" / "box.png", images[0]).out)
+    x0, y0, x1, y1 = answer["box"]
+    assert 0 <= min(x0, x1) and max(x0, x1) <= 120 and 0 <= min(y0, y1) and max(y0, y1) <= 40
+    with Image.open(tmp_path / "new" / "box.png") as drawn:
+        assert drawn.size == (120, 40)
+        assert drawn.convert("RGB").getcolors() != [(120 * 40, (255, 255, 255))]
+    quick(*ask, "--draw", tmp_path / "many", *images)
+    assert {path.name for path in (tmp_path / "many").iterdir()} == {"wide.png", "tall.png"}
+
+
+def test_weighted_samples_do_not_diverge(quick: Callable, tmp_path: Path) -> None:
+    data, model = tmp_path / "data", tmp_path / "model"
+    write_scenes(Plan("vqa", scenes=(8, 2, 1), seed=1), data)
+    rows = [line.split("\t") for line in (data / "train.tsv").read_text().splitlines()]
+    for number, fields in enumerate(rows):  # confidences from 0.3 to 1
+        answer = fields[3].split("&&")[0].partition("|!+")[2]
+        fields[3] = f"{(0.3, 0.6, 0.9, 1.0)[number % 4]}|!+{answer}"
+    (data / "train.tsv").write_text("".join("\t".join(fields) + "\n" for fields in rows))
+    training = ("--criterion", "query_ctc", "--num-queries", 6, "--batch-size", 20, "--max-update", 60)
+    flags = [*task_flags("vqa"), "--arch", "narvl_nano", *training, *ADAM, *LOGS, "--save-dir", model]
+    trained = quick("fairseq-train", data, *flags, "--disable-validation", "--dropout", 0)
+    records = trained.records("train_inner")
+    losses, norms = ([float(record[name]) for record in records] for name in ("loss", "gnorm"))
+    assert len(losses) == 60
+    assert all(map(math.isfinite, [*losses, *norms]))
+    # The earlier gradient, wrong at weights below 1, grew with the model's confidence instead of vanishing.
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    assert max(norms[-10:]) < max(norms[:10])
