@@ -85,6 +85,7 @@ def tasks(run: Path) -> None:
         found["table"] = (report.parent / "table.md").read_text(encoding="utf-8")
         found["latency"] = read(folder / "latency.json")
         found["provenance"]["seed"] = seed_of(folder / "narvl" / "train.log")
+        found["kinds"] = read(run / "kinds.json")[folder.name]
         record["tasks"][folder.name] = found
         record["provenance"] = {**found["provenance"], "command": f"benchmarks/tasks.sh QUICKSTART {OUT}"}
     write("tasks", record)

@@ -92,11 +92,83 @@ def blank() -> str:
     )
 
 
+#: The figure that a task is compared by: its name, its key in the scores, whether it is a share.
+HEADLINES = {"vqa": "accuracy", "grounding": "Acc@0.5", "entailment": "accuracy"}
+
+
+def tasks() -> str:
+    """Build the table of the three tasks beside captioning, and the one that tells where the models differ."""
+    record = read("tasks")
+    cells, kinds = [], []
+    for task, found in record["tasks"].items():
+        rows = {(row["name"], row["latency"]["decoding"]): row for row in found["rows"]}
+        baseline = next(row for (name, _), row in rows.items() if name == "AR" and row["scores"])
+        parallel = next(row for (name, _), row in rows.items() if name == "NARVL")
+        accuracies = [row["scores"]["accuracy"] for row in (baseline, parallel)]
+        times = [row["latency"]["median_ms"] for row in (baseline, parallel)]
+        invalid = [row["scores"].get("invalid") for row in (baseline, parallel)]
+        cells.append(
+            [
+                f"{task}: {HEADLINES[task]}",
+                *(f"{value:.1%}" for value in accuracies),
+                f"{100 * (accuracies[1] - accuracies[0]):+.1f}",
+                "-" if invalid[0] is None else f"{invalid[0]}, {invalid[1]}",
+                *(f"{value:.1f}" for value in times),
+                f"{parallel['speedup']:.1f}x",
+            ]
+        )
+        for kind, figures in found["kinds"]["AR"].items():
+            other = found["kinds"]["NARVL"][kind]
+            partly = "-" if "partly" not in figures else f"{figures['partly']:.1%}, {other['partly']:.1%}"
+            kinds.append([task, kind, figures["samples"], f"{figures['right']:.1%}", f"{other['right']:.1%}", partly])
+    headers = ["test split", "AR", "NARVL", "points", "invalid boxes", "AR ms", "NARVL ms", "speed-up"]
+    table = tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
+    where = tabulate(
+        kinds,
+        headers=["task", "kind", "samples", "AR", "NARVL", "boxes half right (AR, NARVL)"],
+        tablefmt="github",
+        disable_numparse=True,
+    )
+    return (
+        f"{table}\n\nAR is beam search, {baseline['latency']['decoding']}; milliseconds are medians a sample at batch "
+        "size 1. One training run each. Where the models stand, by kind of text:\n\n"
+        f"{where}\n\n{source('tasks', record)}"
+    )
+
+
+def grounding() -> str:
+    """Build the table of the ways to say a box."""
+    record = read("grounding")
+    titles = {
+        "ctc5": "Q-CTC, 5 queries (the paper)",
+        "ctc9": "Q-CTC, 9 queries",
+        "position5": "by position, 5 queries (default)",
+    }
+    cells = [
+        [
+            title,
+            f"{record[name]['accuracy']:.1%}",
+            f"{record[name]['mean_iou']:.3f}",
+            record[name]["invalid"],
+            f"{record[name]['unreachable']:.2%}",
+        ]
+        for name, title in titles.items()
+    ]
+    headers = ["", "Acc@0.5", "mean IoU", "invalid boxes", "unreachable in training"]
+    return (
+        tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
+        + "\n\nSame data, seed, start and updates; one run each.\n\n"
+        + source("grounding", record)
+    )
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "quickstart": quickstart,
     "quickstart-time": quickstart_time,
     "photos": photos,
     "blank": blank,
+    "tasks": tasks,
+    "grounding": grounding,
 }
 
 

@@ -31,3 +31,4 @@ for task in "${tasks[@]}"; do
     narvl report --data "$run/data" --split test --run "AR=$run/teacher" --run "NARVL=$run/narvl" \
         --latency "$run/latency.json" --out "$run/report"
 done
+python "$root/benchmarks/kinds.py" "$out" "$out/kinds.json"

@@ -4,4 +4,4 @@ source "$root/configs/grounding/scenes.sh"
 source "$root/configs/grounding/alignment.sh"
 model=(--arch narvl_nano --dropout 0.0)
 criterion=("${grounding_alignment[@]}" --label-smoothing 0.0)
-schedule=(--lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 1500 --max-update 1500)
+schedule=(--lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 1200 --max-update 1200)

@@ -6,6 +6,6 @@ source "$root/configs/vqa/scenes.sh"
 task+=(--no-valid-generation)
 model=(--arch ofa_nano --dropout 0.0)
 criterion=(--criterion weighted_cross_entropy --label-smoothing 0.0)
-schedule=(--lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 2500 --max-update 2500)
+schedule=(--lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update 2500 --max-update 1500)
 training+=(--batch-size 96)
 checkpoint=(--no-epoch-checkpoints --save-interval-updates 250 --keep-interval-updates 1 --best-checkpoint-metric loss)

@@ -1,0 +1,110 @@
+"""Tells where two models of a task differ: their scores on the scenes' kinds of expressions, questions and hypotheses.
+
+Usage: python benchmarks/kinds.py RUN OUT.json    (RUN: the folder of benchmarks/tasks.sh)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tabulate import tabulate
+
+from narvl.data import entailment, grounding, vqa
+from narvl.data.boxes import parse_fractions, to_fractions
+from narvl.data.image import upright_size
+from narvl.data.tsv import COLUMNS, TsvFile
+from narvl.evaluation.generations import read_generations
+from narvl.evaluation.grounding import iou
+from narvl.evaluation.vqa import weighted_accuracy
+from narvl.scenes.lexicon import EXTREMES, RELATIONS
+
+RUNS = {"AR": "teacher", "NARVL": "narvl"}
+_RELATION = "|".join(phrase for phrases in RELATIONS.values() for phrase in phrases)
+_EXTREME = "|".join(EXTREMES.values())
+
+#: For each task, its text's column and the kinds: the first whose pattern is found in the text.
+KINDS: dict[str, tuple[int, dict[str, str]]] = {
+    "grounding": (2, {"place": f"{_RELATION}|{_EXTREME}", "attributes alone": ""}),
+    "vqa": (
+        2,
+        {
+            "left or right, above or below": " or (right|below)",
+            "how many": "how many",
+            "colour": "colour",
+            "shape": "what shape|the shape",
+            "size": "what size|large or small",
+            "yes or no": "",
+        },
+    ),
+    "entailment": (
+        3,
+        {
+            "what no picture shows": "heav|warm|old|wood|belongs|moved|fell",
+            "place": _RELATION,
+            "background or number": "background|there are",
+            "one object": "",
+        },
+    ),
+}
+
+
+def grounding_score(text: str, fields: list[str]) -> Mapping[str, float]:
+    """Acc@0.5, and what misses are: a box of half this and half that object overlaps the truth in part."""
+    said, truth = parse_fractions(text), grounding.box(fields)
+    assert truth is not None
+    overlap = iou(said, to_fractions(truth, *upright_size(fields[4]))) if said else 0.0
+    return {"right": overlap >= 0.5, "partly": 0.1 <= overlap < 0.5, "elsewhere": overlap < 0.1}
+
+
+SCORES: dict[str, Callable[[str, list[str]], Mapping[str, float]]] = {
+    "grounding": grounding_score,
+    "vqa": lambda text, fields: {"right": weighted_accuracy(text, vqa.answers(fields))},
+    "entailment": lambda text, fields: {"right": text == entailment.label(fields)},
+}
+
+
+def scores_by_kind(task: str, folder: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Score each run on each kind: run -> kind -> figure -> value."""
+    rows = TsvFile(folder / "data" / "test.tsv", COLUMNS[task])
+    column, kinds = KINDS[task]
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, run in RUNS.items():
+        said = read_generations(folder / run / "generate-test.txt")
+        values: dict[str, list[Mapping[str, float]]] = defaultdict(list)
+        for index in range(len(rows)):
+            fields = rows[index]
+            kind = next(kind for kind, pattern in kinds.items() if re.search(pattern, fields[column]))
+            values[kind].append(SCORES[task](said[index].text, fields))
+        found[name] = {
+            kind: {"samples": len(items)} | {key: sum(item[key] for item in items) / len(items) for key in items[0]}
+            for kind in kinds
+            if (items := values[kind])
+        }
+    return found
+
+
+def main() -> None:
+    """Write the figures of every task that was run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("out", type=Path)
+    args = parser.parse_args()
+    record = {task: scores_by_kind(task, args.run / task) for task in KINDS if (args.run / task / "report").is_dir()}
+    args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for task, runs in record.items():
+        cells = [
+            [kind, *(f"{value:.1%}" if key != "samples" else value for key, value in figures.items()), name]
+            for name, kinds in runs.items()
+            for kind, figures in kinds.items()
+        ]
+        sys.stdout.write(f"{task}\n{tabulate(cells, disable_numparse=True)}\n")
+
+
+if __name__ == "__main__":
+    main()
