@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Every task on the embedded scenes: the autoregressive baseline and NARVL, nano size, trained by the recipes, decoded, scored,
 # timed. For vqa and entailment both start from one model pretrained on captions, questions and hypotheses, as OFA's do; for
-# grounding, which needs places before names, both start from nothing (from the pretrained model they reach less in the same
-# updates). Run it again to go on where it was stopped.
+# grounding, of which that model knows nothing, both start from scratch. Run it again to go on where it was stopped.
 #
 # Usage: benchmarks/tasks.sh QUICKSTART OUT [TASK...]
 #
@@ -28,8 +27,8 @@ for task in "${tasks[@]}"; do
     [[ $task != grounding ]] || start=()
     [[ -f $run/data/test.tsv ]] || narvl scenes --task "$task" --out "$run/data" --seed 0
     "$scripts/pipeline.sh" "$task" nano "$run/data" "$run" --seed 1 "${start[@]}"
-    [[ -f $run/latency.json ]] || narvl latency --data "$run/data" --run "AR=$run/teacher/best.pt" --run "NARVL=$run/narvl/best.pt" \
-        --max-len-b 5 --json "$run/latency.json"
+    [[ -f $run/latency.json ]] || narvl latency --data "$run/data" --max-len-b 5 --json "$run/latency.json" \
+        --run "AR=$run/teacher/best.pt" --run "NARVL=$run/narvl/best.pt"
     narvl report --data "$run/data" --split test --run "AR=$run/teacher" --run "NARVL=$run/narvl" \
         --latency "$run/latency.json" --out "$run/report"
 done
