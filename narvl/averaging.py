@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def write_averaged(checkpoint: str | Path, out: str | Path) -> int:
 
     Raises:
         DataError: the checkpoint cannot be read or holds no averages.
-        UsageError: both are the same file.
+        UsageError: both are the same file, or OUT cannot be written.
     """
     checkpoint, out = Path(checkpoint), Path(out)
     if checkpoint.resolve() == out.resolve():
@@ -61,14 +62,25 @@ def write_averaged(checkpoint: str | Path, out: str | Path) -> int:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DataError(f"{checkpoint}: no such file. Give a checkpoint of a run with --store-ema.") from error
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, LookupError) as error:
+        raise DataError(
+            f"{checkpoint}: damaged, or no checkpoint ({type(error).__name__}). Give one of a run with --store-ema."
+        ) from error
+    if not isinstance(state, dict):
+        raise DataError(
+            f"{checkpoint}: no checkpoint, but a {type(state).__name__}. Give one of a run with --store-ema."
+        )
     try:
         weights = averaged_weights(state)
     except DataError as error:
         raise DataError(f"{checkpoint}: {error}") from error
     kept = {name: value for name, value in state.items() if name != "last_optimizer_state"}
     extra = {name: value for name, value in state["extra_state"].items() if name not in _EMA_KEYS}
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial")
-    torch.save({**kept, "model": weights, "extra_state": extra}, partial)
-    os.replace(partial, out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({**kept, "model": weights, "extra_state": extra}, partial)
+        os.replace(partial, out)
+    except (OSError, RuntimeError) as error:  # torch turns a missing folder into the latter
+        raise UsageError(f"{out}: cannot be written ({error}). Give another file.") from error
     return sum(tensor.is_floating_point() for tensor in weights.values())

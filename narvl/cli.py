@@ -41,9 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from narvl.errors import DataError, UsageError
 
-    logging.basicConfig(
-        level=os.environ.get("LOGLEVEL", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
-    )
+    level = os.environ.get("LOGLEVEL", "WARNING").upper()
+    if level not in logging.getLevelNamesMapping():
+        sys.stderr.write(f"narvl: error: LOGLEVEL={level}: give one of {', '.join(logging.getLevelNamesMapping())}.\n")
+        return 2
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     args = build_parser().parse_args(argv)
     try:
         args.execute(args)

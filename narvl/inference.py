@@ -46,7 +46,11 @@ class Predictor:
         overrides = {} if bpe_dir is None else {"bpe_dir": bpe_dir}
         try:
             models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], arg_overrides=overrides)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, AssertionError) as error:
+        except pickle.UnpicklingError as error:  # torch's own message advises to switch its safety off
+            raise UsageError(
+                f"--path {path}: damaged, or no checkpoint. Give one of fairseq-train --user-dir narvl."
+            ) from error
+        except (RuntimeError, EOFError, LookupError, AssertionError, AttributeError, TypeError, OSError) as error:
             reason = str(error).partition("\n")[0]
             raise UsageError(
                 f"--path {path}: not a checkpoint that can be loaded ({type(error).__name__}: {reason}). "
@@ -67,7 +71,7 @@ class Predictor:
 
     def generator(self, **options: Any) -> Any:
         """Build what decodes the model; options are fairseq-generate's (``beam``, ``max_len_b``, ...)."""
-        return self.task.build_generator([self.model], Namespace(**options))
+        return self.task.build_generator([self.model], Namespace(**{**self.task.decoding, **options}))
 
     def batch(self, images: list[Image.Image], prompts: list[str]) -> dict[str, Any]:
         """Make a batch of RGB images and their prompts, on the model's device."""

@@ -17,14 +17,18 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 [[ $# -ge 4 && $1 != -* ]] || usage "${BASH_SOURCE[0]}" "$@"
 
+[[ ${1##*/} == ofa_* ]] || die "$1: the teacher is an autoregressive model. Give captioning/ofa_* or vqa/ofa_*."
 load_recipe "$1" "${@:5}"
 checkpoint_path=$2 data=$3 out=$4
 shift 4
 shard_id='' num_shards='' confidence=() flags=()
 while [[ $# -gt 0 ]]; do
     case $1 in
-        --shard-id) shard_id=${2:-} && shift ;;
-        --num-shards) num_shards=${2:-} && shift ;;
+        --shard-id | --num-shards)
+            [[ $# -ge 2 ]] || die "$1 needs a number."
+            if [[ $1 == --shard-id ]]; then shard_id=$2; else num_shards=$2; fi
+            shift
+            ;;
         --confidence) confidence=(--confidence) ;;
         *) flags+=("$1") ;;
     esac

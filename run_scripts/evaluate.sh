@@ -37,8 +37,15 @@ score=(narvl score "$task_name" --results "$out/generate-$split.txt" --data "$da
 if labelled; then
     "${score[@]}" --json "$scores.json" | tee "$scores.txt.partial"
 elif [[ $task_name == captioning || $task_name == vqa ]]; then
-    # Rows of your own may have no number for a server; the texts are there all the same.
-    { "${score[@]}" --submission "$out/submission-$split.json" || printf 'no submission file\n'; } | tee "$scores.txt.partial"
+    id_column=1
+    [[ $task_name == vqa ]] || id_column=2
+    # Servers ask for numbers; rows of your own may have none, and the texts are there all the same.
+    if grep -qvEm 1 '^(COCO_[a-z0-9]+_)?[0-9]+(\.jpg)?$' < <(cut -f "$id_column" "$data/$split.tsv"); then
+        printf '%s/%s.tsv has no targets, and ids that no server knows: nothing was scored.\n' "$data" "$split" |
+            tee "$scores.txt.partial"
+    else
+        "${score[@]}" --submission "$out/submission-$split.json" | tee "$scores.txt.partial"
+    fi
 else
     printf '%s/%s.tsv has no targets: nothing was scored.\n' "$data" "$split" | tee "$scores.txt.partial"
 fi

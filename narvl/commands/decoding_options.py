@@ -21,7 +21,18 @@ def add_decoding_options(parser: argparse.ArgumentParser) -> None:
 
 
 def decoding_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the options under fairseq-generate's names."""
+    """Return the options under fairseq-generate's names.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+    from narvl.errors import UsageError
+
+    if args.beam < 1 or args.max_len_b < 1 or args.no_repeat_ngram_size < 0:
+        raise UsageError(
+            f"--beam {args.beam} --max-len-b {args.max_len_b} --no-repeat-ngram-size {args.no_repeat_ngram_size}: give "
+            "at least 1, 1 and 0."
+        )
     return {
         "beam": args.beam,
         "max_len_b": args.max_len_b,

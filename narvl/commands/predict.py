@@ -111,14 +111,16 @@ def _texts(args: argparse.Namespace, predictor: Predictor) -> dict[str, str]:
 def _found(task: str, text: str, image: Image) -> dict[str, Any]:
     """Turn what the model said into what people want to know."""
     from narvl.data.boxes import parse_fractions, to_pixels
+    from narvl.evaluation.grounding import is_valid
 
     if task == "captioning":
         return {"caption": text}
     if task != "grounding":
         return {"answer": text}
     fractions = parse_fractions(text)
-    box = None if fractions is None else [round(value, 1) for value in to_pixels(fractions, image.width, image.height)]
-    return {"box": box, "said": text}
+    if fractions is None or not is_valid(fractions):
+        return {"box": None, "said": text}
+    return {"box": [round(value, 1) for value in to_pixels(fractions, image.width, image.height)], "said": text}
 
 
 def _line(task: str, found: dict[str, Any]) -> str:

@@ -211,6 +211,9 @@ def _read_scores(folder: Path, task: str, args: argparse.Namespace) -> dict[str,
     missing = ({"split", "samples"} | TASKS[known].KEYS) - record.keys()
     if missing:
         raise DataError(f"{path}: no {', '.join(sorted(missing))} in it. {remedy}")
+    for key in sorted({"samples", "accuracy", "exact_match", "mean_iou", "invalid"} & record.keys()):
+        if not isinstance(record[key], int | float):
+            raise DataError(f"{path}: its {key} is {record[key]!r}, not a number. {remedy}")
     if (known, record["split"]) != (task or known, args.split):
         raise DataError(
             f"{path}: holds the scores of {known} on split {record['split']!r}, but the report is on "

@@ -1,4 +1,4 @@
-"""Criterion ``query_ctc``: the Query-CTC loss (model.md 5; paper, section 3.2).
+"""Criterion ``query_ctc``: the Query-CTC loss (paper, section 3.2).
 
 With B(z) the collapse of a path z (merge equal neighbours, then drop blanks), the loss of a target y is
 

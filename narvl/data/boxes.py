@@ -17,7 +17,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class BoxFrame:
-    """Maps boxes to location bins and back (tasks-and-data.md 1).
+    """Maps boxes to location bins and back.
 
     The image is resized to a square, its box with it; coordinates are divided by ``max_image_size``, multiplied by
     ``num_bins - 1`` and rounded.

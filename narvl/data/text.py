@@ -1,4 +1,4 @@
-"""Text as the model reads and says it: what is stripped, lower-cased and cut (tasks-and-data.md 1)."""
+"""Text as the model reads and says it: what is stripped, lower-cased and cut."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ def clean_prompt(text: str, max_words: int) -> str:
 
 def clean_statement(text: str, max_words: int) -> str:
     """Prepare a caption, hypothesis or expression for a prompt: as ``clean_prompt``, with ``<person>`` spelled out."""
-    return clean_prompt(text.replace("<person>", "person"), max_words)
+    return clean_prompt(text.lower().replace("<person>", "person"), max_words)

@@ -32,7 +32,7 @@ class SymbolBPE(GPT2BPE):
 
 
 class Vocabulary:
-    """Text and symbols as token ids (model.md 1).
+    """Text and symbols as token ids.
 
     Args:
         bpe_dir: folder with GPT-2's files ``encoder.json``, ``vocab.bpe`` and fairseq's ``dict.txt``.

@@ -63,6 +63,7 @@ class AllCandidatesGenerator:
         if temperature <= 0:
             raise UsageError(f"--temperature {temperature}: give a value above 0.")
         self.bos: int = dictionary.bos()
+        self.eos: int = dictionary.eos()  # fairseq-generate asks for it
         self.candidates = candidates
         self.nbest = min(nbest, len(candidates))
         self.chunk = chunk

@@ -98,7 +98,7 @@ class NGramBlock(NGramRepeatBlock):
 
 
 class BeamGenerator(SequenceGenerator):
-    """fairseq's beam search, from ``<s>``, over the symbols or the answers that the task may say (model.md 3).
+    """fairseq's beam search, from ``<s>``, over the symbols or the answers that the task may say.
 
     Args:
         models: one model, or several to average.

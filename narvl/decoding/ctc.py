@@ -1,4 +1,4 @@
-"""From a query's best classes to tokens: argmax, collapse, cut (model.md 6). Pure functions."""
+"""From a query's best classes to tokens: argmax, collapse, cut. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CTC beam search: the most probable texts, each summed over its paths (model.md 6).
+"""CTC beam search: the most probable texts, each summed over its paths.
 
 A search proposes texts; one exact pass then gives every proposed text its log-probability. The backends of the search
 (``narvl.decoding.ctc_backends``) therefore agree on scores to the last digit, and on the texts up to what their beams

@@ -1,4 +1,4 @@
-"""What a search for texts starts from, and the plain search: CTC prefixes, path by path (model.md 6)."""
+"""What a search for texts starts from, and the plain search: CTC prefixes, path by path."""
 
 from __future__ import annotations
 

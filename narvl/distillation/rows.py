@@ -41,7 +41,10 @@ def write_teacher_rows(data: str | Path, out: str | Path, task: str = "captionin
     if data.resolve() == out.resolve():
         raise UsageError(f"--out {out}: the same folder as --data, whose train.tsv would be lost. Give another one.")
     rows = TsvFile(data / "train.tsv", COLUMNS[task])
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be made ({error.strerror}). Give a folder.") from error
     if task == "captioning":
         count = _write_first_rows(rows, COLUMNS[task].index("image-id"), teacher_path(out))
     else:

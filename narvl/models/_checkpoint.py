@@ -1,4 +1,4 @@
-"""From a checkpoint's parameters to ours: the key table of OFA's and NARVL's public checkpoints (model.md 8)."""
+"""From a checkpoint's parameters to ours: the key table of OFA's and NARVL's public checkpoints."""
 
 from __future__ import annotations
 

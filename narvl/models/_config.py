@@ -10,7 +10,7 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from narvl.modules.backbone import BATCH_NORM_MODES, BLOCKS
 
-#: Sizes of the published models (model.md 4); ``nano`` is this project's own, for the embedded data on a CPU.
+#: Sizes of the published models; ``nano`` is this project's own, for the embedded data on a CPU.
 PRESETS: Dict[str, Dict[str, Any]] = {
     "nano": {
         "embed_dim": 128,

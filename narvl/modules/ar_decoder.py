@@ -1,4 +1,4 @@
-"""The autoregressive decoder: OFA's, the baseline and the teacher (model.md 3)."""
+"""The autoregressive decoder: OFA's, the baseline and the teacher."""
 
 from __future__ import annotations
 

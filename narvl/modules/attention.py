@@ -10,7 +10,7 @@ from narvl.modules.positions import position_scale
 
 
 class Attention(nn.Module):
-    """Attention over torch's fused kernel, the position bias entering as its mask (model.md 2).
+    """Attention over torch's fused kernel, the position bias entering as its mask.
 
     Args:
         width: D.

@@ -16,7 +16,7 @@ BLOCKS = {"bottleneck": Bottleneck, "basic": BasicBlock}
 
 
 class Backbone(nn.Module):
-    """ResNet v1.5, stem and stages 1-3, without pooling (model.md 2; OFA paper, section 3.1).
+    """ResNet v1.5, stem and stages 1-3, without pooling (OFA paper, section 3.1).
 
     The stages are timm's; parameter names are theirs, which are those of OFA's checkpoints (``conv1``, ``bn1``,
     ``layer1.0.conv1``, ...).

@@ -1,4 +1,4 @@
-"""What the two decoders share: positions, layers, the output projection (model.md 3-4)."""
+"""What the two decoders share: positions, layers, the output projection."""
 
 from __future__ import annotations
 

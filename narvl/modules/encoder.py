@@ -1,4 +1,4 @@
-"""The encoder: an image's patches, then the prompt's tokens, through one Transformer (model.md 2)."""
+"""The encoder: an image's patches, then the prompt's tokens, through one Transformer."""
 
 from __future__ import annotations
 
@@ -130,7 +130,8 @@ class OFAEncoder(FairseqEncoder):
             UsageError: the image or the prompt is larger than the position tables.
         """
         assert patch_images is not None
-        features = self.embed_images(patch_images)
+        # fairseq-generate --fp16 halves the model, but not what it is fed.
+        features = self.embed_images(patch_images.to(self.embed_tokens.weight.dtype))
         height, width = features.shape[-2:]
         patches, length = height * width, src_tokens.size(1)
         self._check_size(height, width, length)

@@ -1,4 +1,4 @@
-"""Transformer layers as OFA normalises them: before each part, after attention, inside the FFN (model.md 2-3)."""
+"""Transformer layers as OFA normalises them: before each part, after attention, inside the FFN."""
 
 from __future__ import annotations
 

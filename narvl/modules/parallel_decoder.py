@@ -1,4 +1,4 @@
-"""NARVL's decoder: learnable queries in, all tokens out in one pass (model.md 4; paper, section 3)."""
+"""NARVL's decoder: learnable queries in, all tokens out in one pass (paper, section 3)."""
 
 from __future__ import annotations
 

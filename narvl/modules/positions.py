@@ -28,7 +28,7 @@ def position_scale(head_dim: int) -> float:
 
 
 def text_buckets(length: int, device: torch.device | None = None) -> Tensor:
-    """Relative-position bucket of each pair of text positions (model.md 2).
+    """Relative-position bucket of each pair of text positions.
 
     Offsets up to 128 have a bucket each, longer ones share logarithmically wider buckets; those from 1,023 on, which
     OFA's sequences do not reach, share the last.
@@ -45,7 +45,7 @@ def text_buckets(length: int, device: torch.device | None = None) -> Tensor:
 
 
 def image_buckets(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Relative-position bucket of each pair of patches: their 2-D offset on the 42-wide grid (model.md 2).
+    """Relative-position bucket of each pair of patches: their 2-D offset on the 42-wide grid.
 
     Returns:
         Indices (P, P) with P = height * width, patches counted row by row.
@@ -79,7 +79,7 @@ def interpolate_grid(table: Tensor, height: int, width: int) -> Tensor:
 
 
 def absolute_bias(queries: Tensor, keys: Tensor, heads: int) -> Tensor:
-    """Score every pair of positions (model.md 2): per head, (q * s) k^T.
+    """Score every pair of positions: per head, (q * s) k^T.
 
     Args:
         queries: projected positions of the attending side (T, D).

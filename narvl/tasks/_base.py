@@ -97,6 +97,8 @@ class VisionLanguageTask(FairseqTask):
     metric: str
     #: Texts that a prompt is made of, by the names of ``narvl predict``'s flags; True where one must be given.
     texts: Mapping[str, bool] = {}
+    #: Options of ``fairseq-generate`` that this task's beam search has unless told otherwise (``narvl predict``).
+    decoding: Mapping[str, Any] = {}
     #: How an autoregressive model finds its answer among ``candidates``: ``beam`` (any text), ``trie`` or ``all``.
     candidate_search: str = "beam"
 

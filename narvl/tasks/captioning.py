@@ -47,6 +47,7 @@ class CaptioningTask(VisionLanguageTask):
         return 100 * sum(
             corpus.score(places[index], clean_caption(text, len(text)))
             for index, text in zip(indices, outputs, strict=True)
+            if index in places
         )
 
     def _corpus(self, split: str) -> tuple[CorpusCider, dict[int, int]]:

@@ -35,6 +35,8 @@ class EntailmentTask(VisionLanguageTask):
         """Turn a row into an example (``narvl.data.entailment``)."""
         return entailment.example(fields, labelled, self.cfg.max_src_words, self.cfg.add_caption)
 
+    decoding = {"unnormalized": True}
+
     def __init__(self, cfg: EntailmentConfig) -> None:
         super().__init__(cfg)
         self.candidate_search = str(cfg.candidate_search)

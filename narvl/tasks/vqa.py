@@ -37,6 +37,7 @@ class VQATask(VisionLanguageTask):
     columns = "vqa"
     metric = "vqa_accuracy"
     texts = {"question": True, "objects": False}
+    decoding = {"unnormalized": True}
 
     def parse(self, fields: list[str], labelled: bool) -> Example:
         """Turn a row into an example (``narvl.data.vqa``)."""
@@ -51,6 +52,10 @@ class VQATask(VisionLanguageTask):
     def candidates(self) -> Candidates | None:
         """The answers of ``--candidates``, where the search is among them."""
         if self.candidate_search == "beam":
+            if self.cfg.candidates:
+                raise UsageError(
+                    f"--candidates {self.cfg.candidates}: nothing reads it. Add --candidate-search trie or all."
+                )
             return None
         if not self.cfg.candidates:
             raise UsageError(f"--candidate-search {self.candidate_search}: name the answers by --candidates FILE.")

@@ -14,7 +14,7 @@ def test_example() -> None:
     found = example(row(), True, 80)
     assert found.prompt == ' which region does the text " the man woman on left " describe?'
     assert (found.target, found.image, found.weight) == ((1, 2, 3.5, 4), "aW1hZ2U=", 1.0)
-    assert prompt("#<person> a b", 2) == ' which region does the text " person a " describe?'
+    assert prompt("#<Person> a b", 2) == ' which region does the text " person a " describe?'
 
 
 def test_a_box_may_be_unknown_where_nobody_asks() -> None:

@@ -21,7 +21,7 @@ def small(scenes: Path) -> Vocabulary:
 
 
 class TestRealVocabulary:
-    """The ids of OFA's public checkpoints (model.md 1)."""
+    """The ids of OFA's public checkpoints."""
 
     def test_ids(self, real: Vocabulary) -> None:
         symbols = real.dictionary

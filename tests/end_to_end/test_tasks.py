@@ -125,3 +125,40 @@ def test_weighted_samples_do_not_diverge(quick: Callable, tmp_path: Path) -> Non
     # The earlier gradient, wrong at weights below 1, grew with the model's confidence instead of vanishing.
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
     assert max(norms[-10:]) < max(norms[:10])
+
+
+@pytest.mark.parametrize("arch", ["ofa_nano", "narvl_nano"])
+def test_half_precision_decodes_the_same_boxes(arch: str, quick: Callable, tmp_path: Path) -> None:
+    """``fairseq-generate --fp16`` halves the model alone; boxes come from bins, in double precision."""
+    data, model = tmp_path / "data", tmp_path / "model"
+    write_scenes(Plan("grounding", scenes=(8, 1, 4), seed=1), data)
+    criterion = POSITION if arch == "narvl_nano" else ("--criterion", "label_smoothed_cross_entropy")
+    training = (*criterion, "--batch-size", 16, "--max-update", 20)
+    flags = [*task_flags("grounding"), "--arch", arch, *training, *ADAM, *LOGS, "--save-dir", model]
+    quick("fairseq-train", data, *flags, "--disable-validation")
+    said = []
+    for name, precision in (("single", ()), ("half", ("--fp16",))):
+        best = ("--path", model / "checkpoint_last.pt", "--results-path", tmp_path / name)
+        quick("fairseq-generate", data, *task_flags("grounding"), *best, "--batch-size", 4, *precision)
+        lines = (tmp_path / name / "generate-test.txt").read_text().splitlines()
+        said.append({line.split("\t")[0]: line.split("\t")[2] for line in lines if line.startswith("D-")})
+    assert len(said[0]) == 8
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("search", ["trie", "all"])
+def test_answers_among_candidates(search: str, quick: Callable, tmp_path: Path) -> None:
+    data, model = tmp_path / "data", tmp_path / "model"
+    write_scenes(Plan("vqa", scenes=(2, 1, 2), seed=1), data)
+    training = ("--criterion", "weighted_cross_entropy", "--batch-size", 8, "--max-update", 1)
+    flags = [*task_flags("vqa"), "--arch", "ofa_nano", *training, *ADAM, *LOGS, "--save-dir", model]
+    quick("fairseq-train", data, *flags, "--disable-validation")
+    answers = tmp_path / "answers.txt"
+    answers.write_text("cross\nlarge ring\n2\n")
+    decoding = [*task_flags("vqa"), "--path", model / "checkpoint_last.pt", "--results-path", model, "--unnormalized"]
+    quick("fairseq-generate", data, *decoding, "--candidates", answers, "--candidate-search", search, "--batch-size", 4)
+    lines = (model / "generate-test.txt").read_text().splitlines()
+    said = [line.split("\t")[2].strip() for line in lines if line.startswith("D-")]
+    assert len(said) == 10 and set(said) <= {"cross", "large ring", "2"}
+    ignored = quick("fairseq-generate", data, *decoding, "--candidates", answers, fails=True)
+    assert "Add --candidate-search trie or all" in ignored.err

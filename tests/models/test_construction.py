@@ -10,7 +10,7 @@ import pytest
 import torch
 
 SIZES = ["nano", "tiny", "medium", "base", "large", "huge"]
-#: Model width D, FFN, heads, encoder and decoder layers, ResNet blocks (model.md 4).
+#: Model width D, FFN, heads, encoder and decoder layers, ResNet blocks.
 PUBLISHED = {
     "tiny": (256, 1024, 4, 4, 4, (3, 4, 6)),
     "medium": (512, 2048, 8, 4, 4, (3, 4, 23)),
@@ -18,7 +18,7 @@ PUBLISHED = {
     "large": (1024, 4096, 16, 12, 12, (3, 8, 36)),
     "huge": (1280, 5120, 16, 24, 12, (3, 8, 36)),
 }
-#: Millions of parameters (model.md 10), and the last digit's unit.
+#: Millions of parameters, and the last digit's unit.
 PARAMETERS = {"tiny": (33.5, 0.1), "base": (182, 1), "large": (470, 10), "huge": (930, 10)}
 VOCABULARY = 59457
 

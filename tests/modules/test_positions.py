@@ -18,7 +18,7 @@ from narvl.modules.positions import (
 
 
 def text_bucket(query: int, key: int) -> int:
-    """The formula of model.md 2, for one pair."""
+    """The formula of the docstring, for one pair."""
     offset, middle = query - key, 128
     distance = max(abs(offset), middle - 1)
     if distance <= middle:
