@@ -125,7 +125,7 @@ def iterate_generations(handle: BinaryIO, path: Path, unfinished: bool = False) 
                 waiting = Entry(row, generation, number, begin, position)
             current = row
         elif waiting is not None:
-            total = _parse_probability(_text(raw, path, number), waiting.row, f"{path}, line {number}")
+            total = _parse_probability(_text(raw, path, number), waiting, f"{path}, line {number}")
             generation = Generation(waiting.generation.text, waiting.generation.score, total)
             yield Entry(waiting.row, generation, waiting.line, waiting.begin, position)
             waiting = None
@@ -155,18 +155,19 @@ def _parse_text(line: str, where: str) -> tuple[int, Generation]:
     )
 
 
-def _parse_probability(line: str, row: int, where: str) -> float:
+def _parse_probability(line: str, entry: Entry, where: str) -> float:
     match = _POSITIONAL.fullmatch(line)
-    if match is not None and int(match[1]) == row:
+    if match is not None and int(match[1]) == entry.row:
         try:
             total = math.fsum(map(float, match[2].split()))
         except ValueError:
             total = math.nan
-        if math.isfinite(total):  # of an empty text, which a parallel model may say, 0
+        # A parallel model may say nothing, which has no scores.
+        if math.isfinite(total) and (match[2].strip() or not entry.generation.text):
             return total
     raise DataError(
-        f"{where}: malformed: {line[:60]!r}. Expected P-{row}, a tab, and the score of each token (base-2 logarithm), "
-        "separated by blanks. Run fairseq-generate again."
+        f"{where}: malformed: {line[:60]!r}. Expected P-{entry.row}, a tab, and the score of each token (base-2 "
+        "logarithm), separated by blanks. Run fairseq-generate again."
     )
 
 
