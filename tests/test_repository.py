@@ -58,7 +58,7 @@ def test_requirements_pin_every_package_once_in_a_known_section() -> None:
         if heading := re.match(r"# \[(\w+)\]", line):
             sections[heading[1]] = []
         elif line and not line.startswith("#"):
-            name, version = re.fullmatch(r"([a-z0-9-]+)==(\d[\w.]*)", line).groups()  # type: ignore[union-attr]
+            name, version = re.fullmatch(r"([a-z0-9-]+)==(\d[\w.]*)(?:;\S+)?", line).groups()  # type: ignore[union-attr]
             assert version
             sections[list(sections)[-1]].append(name)
     assert list(sections) == SECTIONS

@@ -29,13 +29,9 @@ def example(fields: list[str], labelled: bool, max_words: int) -> Example:
     Raises:
         DataError: the caption is missing, or nothing but punctuation.
     """
-    texts = references(fields)
-    if not texts:
-        if labelled:
-            raise DataError("the caption (column 3) is empty. Write one or drop the row.")
-        return Example(prompt=PROMPT, target="", image=fields[4])
-    text = texts[0]
+    text = next(iter(references(fields)), "")
     target = clean_caption(text, max_words)
-    if not target:
-        raise DataError(f"the caption (column 3) is {text!r}: nothing but punctuation. Write words or drop the row.")
-    return Example(prompt=PROMPT, target=" " + target, image=fields[4])
+    if labelled and not target:
+        state = f"is {text!r}: nothing but punctuation. Write words" if text else "is empty. Write one"
+        raise DataError(f"the caption (column 3) {state} or drop the row.")
+    return Example(prompt=PROMPT, target=f" {target}" if target else "", image=fields[4])

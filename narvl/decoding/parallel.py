@@ -11,6 +11,7 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from narvl.criterions._parallel import silence
+from narvl.decoding.box import COORDINATES, most_probable_boxes
 from narvl.decoding.ctc import Decoded, greedy
 from narvl.decoding.ctc_beam import check_search, ctc_beam_search
 from narvl.errors import UsageError
@@ -27,6 +28,8 @@ class ParallelGenerator:
         beam: prefixes that CTC beam search keeps; 0 takes each query's best class (``greedy``).
         top_k: tokens, besides the blank, that beam search lets each query say.
         backend: who searches, see ``ctc_beam_search``.
+        boxes: id of the first location bin and their number, where the task says boxes: models whose queries are the
+            tokens' positions then say the most probable box that has an area. None takes each query's best class.
 
     Raises:
         UsageError: ``beam`` is below 0, ``top_k`` below 1, or the backend is unknown or not installed.
@@ -39,6 +42,7 @@ class ParallelGenerator:
         beam: int = 0,
         top_k: int = 10,
         backend: str = "auto",
+        boxes: tuple[int, int] | None = None,
     ) -> None:
         if beam < 0:
             raise UsageError(f"--ctc-beam {beam}: give the number of prefixes to keep, or 0 for the best classes.")
@@ -49,6 +53,7 @@ class ParallelGenerator:
         self.beam = beam
         self.top_k = top_k
         self.backend = backend
+        self.boxes = boxes
 
     @torch.no_grad()  # not inference_mode: fairseq-generate changes the scores in place
     def generate(
@@ -89,7 +94,7 @@ class ParallelGenerator:
         if not self.beam:
             return [
                 [self._hypothesis(decoded, float(decoded.log_probs.mean()) if len(decoded.tokens) else 0.0)]
-                for decoded in greedy(log_probs, first.blank, self.eos, merge=first.alignment == "ctc")
+                for decoded in self._best(log_probs, first)
             ]
         if first.alignment != "ctc":
             raise UsageError(
@@ -98,6 +103,15 @@ class ParallelGenerator:
             )
         texts = ctc_beam_search(log_probs, first.blank, self.eos, self.beam, self.top_k, self.backend)
         return [[self._hypothesis(text, text.log_prob) for text in row] for row in texts]
+
+    def _best(self, log_probs: Tensor, model: NARVLModel) -> list[Decoded]:
+        if self.boxes is None or model.alignment != "position":
+            return greedy(log_probs, model.blank, self.eos, merge=model.alignment == "ctc")
+        if log_probs.size(1) < COORDINATES:
+            raise UsageError(
+                f"--num-queries {log_probs.size(1)}: a box needs {COORDINATES} queries, and one for its end."
+            )
+        return most_probable_boxes(log_probs, *self.boxes)
 
     def _log_probs(self, model: NARVLModel, net_input: dict[str, Tensor]) -> Tensor:
         logits, extra = model(**net_input)

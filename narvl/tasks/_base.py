@@ -123,6 +123,10 @@ class VisionLanguageTask(FairseqTask):
         """Return how boxes become location bins; None where no target is a box."""
         return None
 
+    def boxes(self) -> tuple[int, int] | None:
+        """Return the first location bin and their number where a parallel model is to say boxes; None elsewhere."""
+        return None
+
     def parse(self, fields: list[str], labelled: bool) -> Example:
         """Turn a row into an example; raises DataError without file and row.
 
@@ -188,6 +192,7 @@ class VisionLanguageTask(FairseqTask):
                 beam=self.cfg.ctc_beam,
                 top_k=self.cfg.ctc_top_k,
                 backend=str(self.cfg.ctc_backend),
+                boxes=self.boxes(),
             )
         if self.cfg.ctc_beam:
             raise UsageError(f"--ctc-beam {self.cfg.ctc_beam}: an autoregressive model searches by --beam. Drop it.")

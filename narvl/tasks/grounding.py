@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from torch import Tensor
 
@@ -27,6 +28,13 @@ class GroundingConfig(PromptConfig, VisionLanguageConfig):
 
     max_image_size: int = field(
         default=512, metadata={"help": "side that the location bins span, in pixels; at least --patch-image-size"}
+    )
+    box_decoding: ChoiceEnum(["valid", "greedy"]) = field(  # type: ignore[valid-type]
+        default="valid",
+        metadata={
+            "help": "parallel models of --alignment position: the most probable box that has an area, or each query's"
+            " best bin, whatever comes of it"
+        },
     )
 
 
@@ -57,6 +65,11 @@ class GroundingTask(VisionLanguageTask):
     def build_frame(self) -> BoxFrame:
         """Return how boxes become location bins."""
         return BoxFrame(self.cfg.patch_image_size, self.cfg.max_image_size, self.cfg.num_bins)
+
+    def boxes(self) -> tuple[int, int] | None:
+        """Return the first location bin and their number, unless each query is to say its best one."""
+        valid = str(self.cfg.box_decoding) == "valid"
+        return (self.vocabulary.first_bin, self.vocabulary.num_bins) if valid else None
 
     def parse(self, fields: list[str], labelled: bool) -> Example:
         """Turn a row into an example (``narvl.data.grounding``)."""

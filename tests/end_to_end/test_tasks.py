@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from narvl.data.boxes import parse_fractions
 from narvl.data.tsv import COLUMNS
 from narvl.scenes.write import Plan, write_scenes
 
@@ -72,8 +71,9 @@ def test_from_data_to_an_answer(task: str, quick: Callable, tmp_path: Path) -> N
     assert math.isfinite(answer["score"])
     said = quick(*ask).out.strip()
     if task == "grounding":
-        assert (answer["box"] is None) is (parse_fractions(answer["said"]) is None)
-        assert said.startswith("no box") is (answer["box"] is None)
+        x0, y0, x1, y1 = answer["box"]
+        assert 0 <= x0 < x1 <= 64 and 0 <= y0 < y1 <= 64
+        assert said == f"{x0} {y0} {x1} {y1}"
     else:
         assert said == answer["answer"]
 
@@ -87,11 +87,11 @@ def test_from_data_to_an_answer(task: str, quick: Callable, tmp_path: Path) -> N
 
 
 def test_boxes_are_drawn(quick: Callable, tmp_path: Path) -> None:
-    """An autoregressive model says four bins whatever it has learned, so that there is a box to draw."""
+    """A parallel model says a box that has an area whatever it has learned, so that there is one to draw."""
     data, model = tmp_path / "data", tmp_path / "model"
     write_scenes(Plan("grounding", scenes=(2, 1, 1), seed=1), data)
-    training = ("--criterion", "label_smoothed_cross_entropy", "--batch-size", 4, "--max-update", 1)
-    flags = [*task_flags("grounding"), "--arch", "ofa_nano", *training, *ADAM, *LOGS, "--save-dir", model]
+    training = (*POSITION, "--batch-size", 4, "--max-update", 1)
+    flags = [*task_flags("grounding"), "--arch", "narvl_nano", *training, *ADAM, *LOGS, "--save-dir", model]
     quick("fairseq-train", data, *flags, "--disable-validation")
     images = [tmp_path / name for name in ("wide.png", "tall.png")]
     for image, size in zip(images, ((120, 40), (30, 90)), strict=True):
@@ -99,7 +99,7 @@ def test_boxes_are_drawn(quick: Callable, tmp_path: Path) -> None:
     ask = ["narvl", "predict", "--cpu", "--path", model / "checkpoint_last.pt", "--text", "the ring"]
     (answer,) = json.loads(quick(*ask, "--json", "--draw", tmp_path / "new" / "box.png", images[0]).out)
     x0, y0, x1, y1 = answer["box"]
-    assert 0 <= min(x0, x1) and max(x0, x1) <= 120 and 0 <= min(y0, y1) and max(y0, y1) <= 40
+    assert 0 <= x0 < x1 <= 120 and 0 <= y0 < y1 <= 40
     with Image.open(tmp_path / "new" / "box.png") as drawn:
         assert drawn.size == (120, 40)
         assert drawn.convert("RGB").getcolors() != [(120 * 40, (255, 255, 255))]

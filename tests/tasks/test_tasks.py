@@ -211,6 +211,22 @@ class TestGrounding:
             half_a_bin = 0.5 / 63 * 64 + 1e-4
             assert to_pixels(said, 64, 64) == pytest.approx(truth, abs=half_a_bin)
 
+    def test_parallel_models_say_boxes_that_have_an_area(self, load: Build) -> None:
+        torch.manual_seed(0)
+        flags = ("narvl_nano", "--alignment", "position", "--num-queries", "5")
+        for decoding, whole in (("valid", True), ("greedy", False)):
+            task, model, _ = load("grounding", *flags, "--box-decoding", decoding)
+            model.eval()
+            rows = task.inference_step(task.build_generator([model], Namespace()), [model], batch_of(task, 8))
+            boxes = [parse_fractions(task.decode(row[0]["tokens"])) for row in rows]
+            valid = [box is not None and box[0] < box[2] and box[1] < box[3] for box in boxes]
+            assert all(valid) is whole, decoding
+
+    def test_a_box_needs_four_queries(self, load: Build) -> None:
+        task, model, _ = load("grounding", "narvl_nano", "--alignment", "position", "--num-queries", "3")
+        with pytest.raises(UsageError, match="--num-queries 3: a box needs 4 queries"):
+            task.inference_step(task.build_generator([model], Namespace()), [model.eval()], batch_of(task))
+
     @pytest.mark.parametrize("bins", [[], [5], [5, 6, 7], [5, 6, 7, 8, 9]])
     def test_anything_but_four_bins_is_no_box(self, bins: list[int], load: Build) -> None:
         task, _, _ = load("grounding")
