@@ -96,13 +96,13 @@ def grounding(run: Path) -> None:
     record: dict[str, Any] = {}
     for folder in sorted(path.parent for path in run.glob("*/scores-test.json")):
         scores = read(folder / "scores-test.json")
-        log = (folder / "train.log").read_text(encoding="utf-8")
-        shares = re.findall(r"\| train \| .*?unreachable ([0-9.]+)", log)
+        log = run / folder.name.partition("_")[0] / "train.log"  # position5_greedy decodes what position5 trained
+        shares = re.findall(r"\| train \| .*?unreachable ([0-9.]+)", log.read_text(encoding="utf-8"))
         record[folder.name] = {**scores, "unreachable": float(shares[-1]) if shares else None}
         record["provenance"] = {
             **scores["provenance"],
             "command": f"benchmarks/grounding.sh DATA {OUT}",
-            "seed": seed_of(folder / "train.log"),
+            "seed": seed_of(log),
         }
     write("grounding", record)
 

@@ -142,7 +142,8 @@ def grounding() -> str:
     titles = {
         "ctc5": "Q-CTC, 5 queries (the paper)",
         "ctc9": "Q-CTC, 9 queries",
-        "position5": "by position, 5 queries (default)",
+        "position5_greedy": "by position, 5 queries, each query's best bin",
+        "position5": "by position, 5 queries, the most probable box (default)",
     }
     cells = [
         [
