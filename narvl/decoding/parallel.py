@@ -16,6 +16,7 @@ from narvl.decoding.ctc import Decoded, greedy
 from narvl.decoding.ctc_beam import check_search, ctc_beam_search
 from narvl.errors import UsageError
 from narvl.models.narvl import NARVLModel
+from narvl.modules.output_vocabulary import OutputVocabulary
 
 
 class ParallelGenerator:
@@ -49,7 +50,7 @@ class ParallelGenerator:
         if beam:
             check_search(beam, top_k, backend)
         self.eos: int = dictionary.eos()
-        self.allowed = allowed
+        self.vocabulary = None if allowed is None else OutputVocabulary(allowed)
         self.beam = beam
         self.top_k = top_k
         self.backend = backend
@@ -90,42 +91,45 @@ class ParallelGenerator:
         if len({output.shape for output in outputs}) > 1:
             raise UsageError("--path: models of different --num-queries cannot be averaged. Give one of them.")
         log_probs = average(outputs)
-        first = models[0]
+        alignment = models[0].alignment
         if not self.beam:
             return [
                 [self._hypothesis(decoded, float(decoded.log_probs.mean()) if len(decoded.tokens) else 0.0)]
-                for decoded in self._best(log_probs, first)
+                for decoded in self._best(log_probs, alignment)
             ]
-        if first.alignment != "ctc":
+        if alignment != "ctc":
             raise UsageError(
-                f"--ctc-beam {self.beam}: a model of --alignment {first.alignment} says token i by query i, which "
-                "leaves no paths to search. Drop it."
+                f"--ctc-beam {self.beam}: a model of --alignment {alignment} says token i by query i, which leaves no "
+                "paths to search. Drop it."
             )
-        texts = ctc_beam_search(log_probs, first.blank, self.eos, self.beam, self.top_k, self.backend)
+        blank, eos = log_probs.size(-1) - 1, self._column(self.eos)
+        texts = ctc_beam_search(log_probs, blank, eos, self.beam, self.top_k, self.backend)
         return [[self._hypothesis(text, text.log_prob) for text in row] for row in texts]
 
-    def _best(self, log_probs: Tensor, model: NARVLModel) -> list[Decoded]:
-        if self.boxes is None or model.alignment != "position":
-            return greedy(log_probs, model.blank, self.eos, merge=model.alignment == "ctc")
+    def _best(self, log_probs: Tensor, alignment: str) -> list[Decoded]:
+        if self.boxes is None or alignment != "position":
+            return greedy(log_probs, log_probs.size(-1) - 1, self._column(self.eos), merge=alignment == "ctc")
         if log_probs.size(1) < COORDINATES:
             raise UsageError(
                 f"--num-queries {log_probs.size(1)}: a box needs {COORDINATES} queries, and one for its end."
             )
-        return most_probable_boxes(log_probs, *self.boxes)
+        first, bins = self.boxes
+        return most_probable_boxes(log_probs, self._column(first), bins)
 
     def _log_probs(self, model: NARVLModel, net_input: dict[str, Tensor]) -> Tensor:
-        logits, extra = model(**net_input)
+        """Compute log-probabilities (B, N, K + 1) of what may be said; tokens are columns until ``_hypothesis``."""
+        logits, extra = model(**net_input, vocabulary=self.vocabulary)
         if extra["padding"] is not None:
-            logits = silence(logits, extra["padding"], model.blank)
-        logits = logits.float()
-        if self.allowed is not None:
-            forbidden = ~self.allowed.to(logits.device)
-            logits[..., : len(forbidden)].masked_fill_(forbidden, float("-inf"))
-        return torch.log_softmax(logits, dim=-1)
+            logits = silence(logits, extra["padding"], logits.size(-1) - 1)
+        return torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+
+    def _column(self, symbol: int) -> int:
+        return symbol if self.vocabulary is None else self.vocabulary.column(symbol)
 
     def _hypothesis(self, decoded: Decoded, score: float) -> dict[str, Any]:
+        tokens = decoded.tokens if self.vocabulary is None else self.vocabulary.to_symbols(decoded.tokens)
         return {
-            "tokens": torch.cat([decoded.tokens, decoded.tokens.new_tensor([self.eos])]),
+            "tokens": torch.cat([tokens, tokens.new_tensor([self.eos])]),
             "score": score,
             "positional_scores": decoded.log_probs,
             "attention": None,

@@ -16,6 +16,8 @@ from narvl.modules.parallel_decoder import NARVLDecoder
 if TYPE_CHECKING:
     from fairseq.tasks import FairseqTask
 
+    from narvl.modules.output_vocabulary import OutputVocabulary
+
 
 @register_model("narvl", dataclass=NARVLConfig)
 class NARVLModel(OFAModel):
@@ -57,6 +59,7 @@ class NARVLModel(OFAModel):
         patch_images: Tensor,
         patch_masks: Tensor | None = None,
         prev_output_tokens: Tensor | None = None,
+        vocabulary: OutputVocabulary | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Compute the logits of every query in one pass.
 
@@ -66,12 +69,13 @@ class NARVLModel(OFAModel):
             patch_images: images (B, 3, height, width), values in [-1, 1].
             patch_masks: (B,), False where the image is to be ignored.
             prev_output_tokens: accepted for fairseq's sake; nothing depends on it.
+            vocabulary: the K symbols to compute logits for; None takes all V.
 
         Returns:
-            Logits (B, N, V + 1), the blank last, and ``extra`` (see ``NARVLDecoder.forward``).
+            Logits (B, N, K + 1), the blank last, and ``extra`` (see ``NARVLDecoder.forward``).
         """
         encoder_out = self.encoder(src_tokens, src_lengths, patch_images, patch_masks)
-        return self.decoder(None, encoder_out)
+        return self.decoder(None, encoder_out, vocabulary)
 
     def get_normalized_probs(self, *args: Any, **options: Any) -> Tensor:
         """Refuse what fairseq's own criterions ask for: they train a model that speaks token by token.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from narvl.models._config import OFAConfig
     from narvl.modules.encoder import EncoderOutput
+    from narvl.modules.output_vocabulary import OutputVocabulary
 
 _CACHE = "narvl.ar_decoder"
 _FIRST_POSITIONS = 32
@@ -64,6 +65,7 @@ class OFADecoder(FairseqIncrementalDecoder, DecoderStack):
         prev_output_tokens: Tensor,
         encoder_out: EncoderOutput,
         incremental_state: dict[str, Any] | None = None,
+        vocabulary: OutputVocabulary | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Compute logits.
 
@@ -72,15 +74,18 @@ class OFADecoder(FairseqIncrementalDecoder, DecoderStack):
                 hypotheses, those of a sentence side by side.
             encoder_out: the encoder's output; rows are sentences.
             incremental_state: fairseq's store between steps; when given, only the last position is computed.
+            vocabulary: the K symbols to compute logits for; None takes all V.
 
         Returns:
-            Logits (B, T, V), T = 1 when decoding step by step, and an empty ``extra``.
+            Logits (B, T, K), T = 1 when decoding step by step, and an empty ``extra``.
         """
         if incremental_state is None:
             features = self._teacher_forced(prev_output_tokens, encoder_out)
         else:
             features = self._step(prev_output_tokens, encoder_out, incremental_state)
-        return F.linear(features, self.embed_tokens.weight), {"attn": [None]}
+        table = self.embed_tokens.weight
+        logits = F.linear(features, table) if vocabulary is None else vocabulary.logits(features, table)
+        return logits, {"attn": [None]}
 
     def _teacher_forced(self, tokens: Tensor, encoder_out: EncoderOutput) -> Tensor:
         length = tokens.size(1)
@@ -93,7 +98,7 @@ class OFADecoder(FairseqIncrementalDecoder, DecoderStack):
             self.embed(self.embed_tokens(tokens)),
             self_biases,
             mask_keys(cross_bias, encoder_out.padding),
-            self.cross_keys_values(encoder_out),
+            self.attended(encoder_out, length),
         )
 
     def _step(self, tokens: Tensor, encoder_out: EncoderOutput, incremental_state: dict[str, Any]) -> Tensor:
@@ -106,7 +111,7 @@ class OFADecoder(FairseqIncrementalDecoder, DecoderStack):
             )
             if cache is None:
                 past = [SelfCache() for _ in self.layers]
-                cross, padding = self.cross_keys_values(encoder_out), encoder_out.padding
+                cross, padding = self.keys_values(encoder_out), encoder_out.padding
             else:  # sentences may have ended since the first step: their rows are gone
                 past, cross, padding = cache.past, cache.cross, cache.padding
             cache = DecodingCache(past, cross, self_biases, mask_keys(cross_bias, padding), padding)

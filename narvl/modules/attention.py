@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,7 +40,9 @@ class Attention(nn.Module):
         """Project the attended side (B, L, D) to keys and values, each (B, H, L, D/H)."""
         return self._split(self.k_proj(x)), self._split(self.v_proj(x))
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor, runs: Sequence[Run] | None = None
+    ) -> Tensor:
         """Attend.
 
         Args:
@@ -44,23 +50,82 @@ class Attention(nn.Module):
             keys: from ``keys_values``, (B, H, L, D/H).
             values: likewise.
             bias: added to the scaled scores; (1 or B, H, T, L), -inf where attention is forbidden.
+            runs: where the attended side is right-padded, how long it is. Each run of samples takes its part of the
+                bias, which the batch shares: no sample needs a mask of its own. None when nothing is padded, or the
+                bias forbids it.
 
         Returns:
             (B, T, D).
         """
-        context = F.scaled_dot_product_attention(
-            self._split(self.q_proj(x)),
-            keys,
-            values,
-            attn_mask=bias,
-            dropout_p=self.dropout if self.training else 0.0,
-            scale=self.scale,
+        queries = self._split(self.q_proj(x))
+        if runs is None:
+            return self._merge(self._attend(queries, keys, values, bias))
+        samples = [run.samples for run in runs]
+        sides = zip(queries.split(samples), keys.split(samples), values.split(samples), strict=True)
+        return self._merge(
+            torch.cat(
+                [
+                    self._attend(query, key[:, :, :end], value[:, :, :end], bias[..., :end])
+                    for (_, end), (query, key, value) in zip(runs, sides, strict=True)
+                ]
+            )
         )
-        context = context * self.c_attn.view(1, -1, 1, 1)
-        return self.out_proj(context.transpose(1, 2).flatten(2))
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=bias, dropout_p=dropout, scale=self.scale
+        )
+
+    def over_states(self, x: Tensor, states: Tensor, bias: Tensor) -> Tensor:
+        """Attend over unprojected states: what ``forward`` gives for ``keys_values(states)``, sooner for few queries.
+
+        A score is q . (W_k s + b_k) = (W_k^T q) . s + a term that all keys share and softmax cancels, and a context is
+        W_v (sum of weighted states) + b_v. With T queries, H T L D products for each of both take the place of L D D:
+        worth it where H T < D.
+
+        Args:
+            x: attending side (B, T, D).
+            states: attended side (B, L, D).
+            bias: added to the scaled scores; (1 or B, H, T, L), -inf where attention is forbidden.
+
+        Returns:
+            (B, T, D).
+        """
+        batch, length, width = x.shape
+        key, value = (linear.weight.view(self.heads, -1, width) for linear in (self.k_proj, self.v_proj))
+        queries = (self._split(self.q_proj(x)) * self.scale) @ key  # (B, H, T, D)
+        scores = torch.baddbmm(
+            bias.expand(batch, -1, -1, -1).flatten(1, 2), queries.flatten(1, 2), states.transpose(1, 2)
+        )
+        weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)  # (B, H * T, L)
+        context = (weights @ states).view(batch, self.heads, length, width) @ value.transpose(1, 2)
+        said = weights.sum(dim=-1).view(batch, self.heads, length, 1)  # 1, but for dropout
+        return self._merge(context + said * self.v_proj.bias.view(1, self.heads, 1, -1))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _merge(self, context: Tensor) -> Tensor:
+        context = context * self.c_attn.view(1, -1, 1, 1)
+        return self.out_proj(context.transpose(1, 2).flatten(2))
+
+
+class Run(NamedTuple):
+    """Neighbouring samples of a batch that are equally long."""
+
+    samples: int
+    length: int
+
+
+def padded_runs(padding: Tensor) -> list[Run]:
+    """Find the runs of equally long samples in a right-padded batch.
+
+    Args:
+        padding: (B, L), True at padding, at each row's end alone.
+    """
+    lengths = (~padding).sum(dim=1).tolist()
+    return [Run(len(list(run)), length) for length, run in itertools.groupby(lengths)]
 
 
 def mask_keys(bias: Tensor, padding: Tensor | None) -> Tensor:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from narvl.modules.layers import DecoderLayer, SelfCache
+from narvl.modules.layers import Attended, DecoderLayer, SelfCache
 from narvl.modules.positions import (
     TEXT_RELATIVE_ROWS,
     RelativeBias,
     absolute_bias,
     cached_text_buckets,
 )
+from narvl.modules.weight_cache import WeightCache
 
 if TYPE_CHECKING:
     from narvl.models._config import OFAConfig
     from narvl.modules.encoder import EncoderOutput
+
+# Position biases kept: they are small, and there is one for each length of the prompt.
+_KEPT = 32
 
 
 class DecoderStack(nn.Module):
@@ -48,9 +54,17 @@ class DecoderStack(nn.Module):
         self.token_rel_pos_table_list = nn.ModuleList(RelativeBias(TEXT_RELATIVE_ROWS, heads) for _ in self.layers)
         self.layer_norm = nn.LayerNorm(width)
         nn.init.normal_(self.embed_positions.weight, std=0.02)
+        self._kept = WeightCache(_KEPT)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch the training mode; position biases are kept while nothing is trained."""
+        super().train(mode)
+        if mode:
+            self._kept.clear()
+        return self
 
     def position_biases(self, length: int, encoder_positions: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Compute every position bias for ``length`` decoder positions.
+        """Compute every position bias for ``length`` decoder positions, in evaluation once.
 
         Args:
             encoder_positions: (P+S, D), from the encoder's output.
@@ -59,6 +73,19 @@ class DecoderStack(nn.Module):
             The self-attention bias of each layer (1, H, T, T), and the cross-attention bias that all layers share
             (1, H, T, P+S).
         """
+        if self.training or torch.is_grad_enabled():
+            return self._position_biases(length, encoder_positions)
+        own = (self.embed_positions, self.pos_ln, self.self_pos_q_linear, self.self_pos_k_linear)
+        cross = (self.cross_pos_q_linear, self.cross_pos_k_linear)
+        parts = (*own, *cross, self.token_rel_pos_table_list)
+        weights = [weight for part in parts for weight in part.parameters()]
+        return self._kept.get(
+            (length, encoder_positions.shape),
+            [*weights, encoder_positions],
+            lambda: self._position_biases(length, encoder_positions),
+        )
+
+    def _position_biases(self, length: int, encoder_positions: Tensor) -> tuple[list[Tensor], Tensor]:
         positions = self.pos_ln(self.embed_positions.weight[:length])
         absolute = absolute_bias(self.self_pos_q_linear(positions), self.self_pos_k_linear(positions), self.heads)
         buckets = cached_text_buckets(length, positions.device)
@@ -68,7 +95,20 @@ class DecoderStack(nn.Module):
         )
         return self_biases, cross.unsqueeze(0)
 
-    def cross_keys_values(self, encoder_out: EncoderOutput) -> list[tuple[Tensor, Tensor]]:
+    def attended(self, encoder_out: EncoderOutput, queries: int) -> Sequence[Attended]:
+        """Return what each layer's cross-attention attends to.
+
+        Args:
+            encoder_out: the encoder's output.
+            queries: how many positions will attend to it, over all passes. For few of them the states are cheaper as
+                they are (``Attention.over_states``) than projected to each layer's keys and values.
+        """
+        width = encoder_out.states.size(-1)
+        if queries * self.heads < width:
+            return [encoder_out.states] * len(self.layers)
+        return self.keys_values(encoder_out)
+
+    def keys_values(self, encoder_out: EncoderOutput) -> list[tuple[Tensor, Tensor]]:
         """Project the encoder's states for each layer's cross-attention."""
         return [cast(DecoderLayer, layer).encoder_attn.keys_values(encoder_out.states) for layer in self.layers]
 
@@ -77,7 +117,7 @@ class DecoderStack(nn.Module):
         x: Tensor,
         self_biases: list[Tensor],
         cross_bias: Tensor,
-        cross: list[tuple[Tensor, Tensor]],
+        cross: Sequence[Attended],
         past: list[SelfCache] | None = None,
     ) -> Tensor:
         """Run all layers and the last LayerNorm over an embedded sequence (B, T, D)."""

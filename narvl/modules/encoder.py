@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
 from narvl.errors import UsageError
-from narvl.modules.attention import mask_keys
+from narvl.modules.attention import mask_keys, padded_runs
 from narvl.modules.backbone import STRIDE, Backbone, flatten_map
 from narvl.modules.layers import EncoderLayer
 from narvl.modules.positions import (
@@ -27,11 +28,15 @@ from narvl.modules.positions import (
     image_positions,
     interpolate_grid,
 )
+from narvl.modules.weight_cache import WeightCache
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
 
     from narvl.models._config import OFAConfig
+
+# Position biases are kept for prompts of up to a multiple of this many tokens.
+_TEXT_STEP = 32
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,7 @@ class OFAEncoder(FairseqEncoder):
         self.token_rel_pos_table_list = nn.ModuleList(RelativeBias(TEXT_RELATIVE_ROWS, heads) for _ in self.layers)
         self.image_rel_pos_table_list = nn.ModuleList(RelativeBias(IMAGE_RELATIVE_ROWS, heads) for _ in self.layers)
         self.layer_norm = nn.LayerNorm(width)
+        self._kept = WeightCache()
 
         for embedding in (self.type_embedding, self.embed_positions, self.embed_image_positions):
             nn.init.normal_(embedding.weight, std=0.02)
@@ -146,17 +152,12 @@ class OFAEncoder(FairseqEncoder):
             x = x.masked_fill(padding.unsqueeze(-1), 0.0)
         embedded = x
 
-        positions = self._positions(height, width, length)
-        absolute = absolute_bias(self.pos_q_linear(positions), self.pos_k_linear(positions), self.heads)
-        image_buckets = cached_image_buckets(height, width, x.device)
-        text_buckets = cached_text_buckets(length, x.device)
-        for layer, image_table, text_table in zip(
-            self.layers, self.image_rel_pos_table_list, self.token_rel_pos_table_list, strict=True
-        ):
-            bias = absolute.clone()
-            bias[:, :patches, :patches] += image_table(image_buckets)
-            bias[:, patches:, patches:] += text_table(text_buckets)
-            x = layer(x, mask_keys(bias.unsqueeze(0), padding))
+        positions, biases = self._position_biases(height, width, length)
+        runs = None
+        if padding is not None and (patch_masks is None or bool(patch_masks.all())):
+            runs = padded_runs(padding)
+        for layer, bias in zip(self.layers, biases, strict=True):
+            x = layer(x, bias if runs else mask_keys(bias, padding), runs)
         return EncoderOutput(self.layer_norm(x), padding, positions, embedded)
 
     def forward_torchscript(self, net_input: dict[str, Tensor]) -> EncoderOutput:
@@ -170,6 +171,52 @@ class OFAEncoder(FairseqEncoder):
     def max_positions(self) -> int:
         """Return the longest prompt, in tokens."""
         return self.max_source_positions
+
+    def train(self, mode: bool = True) -> OFAEncoder:
+        """Switch the training mode; position biases are kept while nothing is trained."""
+        super().train(mode)
+        if mode:
+            self._kept.clear()
+        return self
+
+    def _position_biases(self, height: int, width: int, length: int) -> tuple[Tensor, Iterable[Tensor]]:
+        """Compute the positions (P+S, D), and each layer's self-attention bias (1, H, P+S, P+S).
+
+        In evaluation they are computed once for each size of the patch grid, for prompts of any length up to a bound
+        that grows with them. In training each layer's is made when its turn comes.
+        """
+        if self.training or torch.is_grad_enabled():
+            positions = self._positions(height, width, length)
+            return positions, self._layer_biases(positions, height, width, length)
+        room = min(-(-length // _TEXT_STEP) * _TEXT_STEP, self.max_source_positions)
+
+        def compute() -> tuple[Tensor, list[Tensor]]:
+            positions = self._positions(height, width, room)
+            return positions, list(self._layer_biases(positions, height, width, room))
+
+        key = (height, width, room, self.interpolate_position)
+        positions, biases = self._kept.get(key, self._position_weights(), compute)
+        end = height * width + length
+        return positions[:end], (bias[:, :, :end, :end] for bias in biases)
+
+    def _position_weights(self) -> list[Tensor]:
+        tables = (self.embed_positions, self.embed_image_positions, self.pos_ln, self.image_pos_ln)
+        linears = (self.pos_q_linear, self.pos_k_linear)
+        relative = (self.token_rel_pos_table_list, self.image_rel_pos_table_list)
+        return [weight for part in (*tables, *linears, *relative) for weight in part.parameters()]
+
+    def _layer_biases(self, positions: Tensor, height: int, width: int, length: int) -> Iterator[Tensor]:
+        absolute = absolute_bias(self.pos_q_linear(positions), self.pos_k_linear(positions), self.heads)
+        patches = height * width
+        image_buckets = cached_image_buckets(height, width, absolute.device)
+        text_buckets = cached_text_buckets(length, absolute.device)
+        for image_table, text_table in zip(
+            self.image_rel_pos_table_list, self.token_rel_pos_table_list, strict=True
+        ):
+            bias = absolute.clone()
+            bias[:, :patches, :patches] += image_table(image_buckets)
+            bias[:, patches:, patches:] += text_table(text_buckets)
+            yield bias.unsqueeze(0)
 
     def _positions(self, height: int, width: int, length: int) -> Tensor:
         if self.interpolate_position and height * width > BASE_GRID**2:

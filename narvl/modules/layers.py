@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import torch
-import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from narvl.modules.attention import Attention
+from narvl.modules.attention import Attention, Run
+
+#: What a decoder layer attends to of the encoder: keys and values (B, H, P+S, D/H), or unprojected states (B, P+S, D).
+Attended: TypeAlias = tuple[Tensor, Tensor] | Tensor
 
 
 class FeedForward(nn.Module):
@@ -17,6 +22,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.final_layer_norm = nn.LayerNorm(width)
         self.fc1 = nn.Linear(width, ffn_width)
+        self.activation = nn.GELU()
         self.ffn_layernorm = nn.LayerNorm(ffn_width)
         self.fc2 = nn.Linear(ffn_width, width)
         self.dropout = nn.Dropout(dropout)
@@ -27,7 +33,7 @@ class FeedForward(nn.Module):
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Apply the block with its residual connection, (B, T, D) to (B, T, D)."""
-        y = self.fc2(self.ffn_layernorm(F.gelu(self.fc1(self.final_layer_norm(x)))))
+        y = self.fc2(self.ffn_layernorm(self.activation(self.fc1(self.final_layer_norm(x)))))
         return x + self.drop_path(self.dropout(y))
 
 
@@ -51,10 +57,10 @@ class EncoderLayer(FeedForward):
         self.self_attn = Attention(width, heads, attention_dropout)
         self.attn_ln = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Apply the layer to (B, P+S, D); ``bias`` is (1 or B, H, P+S, P+S)."""
+    def forward(self, x: Tensor, bias: Tensor, runs: Sequence[Run] | None = None) -> Tensor:
+        """Apply the layer to (B, P+S, D); ``bias`` is (1 or B, H, P+S, P+S), ``runs`` as in ``Attention.forward``."""
         y = self.self_attn_layer_norm(x)
-        y = self.attn_ln(self.self_attn(y, *self.self_attn.keys_values(y), bias))
+        y = self.attn_ln(self.self_attn(y, *self.self_attn.keys_values(y), bias, runs))
         return self.feed_forward(x + self.drop_path(self.dropout(y)))
 
 
@@ -76,7 +82,7 @@ class DecoderLayer(FeedForward):
         self,
         x: Tensor,
         self_bias: Tensor,
-        cross: tuple[Tensor, Tensor],
+        cross: Attended,
         cross_bias: Tensor,
         past: SelfCache | None = None,
     ) -> Tensor:
@@ -85,7 +91,7 @@ class DecoderLayer(FeedForward):
         Args:
             x: (B, T, D).
             self_bias: (1 or B, H, T, T'), T' counting the cached positions too.
-            cross: the encoder's keys and values, ``encoder_attn.keys_values(states)``; B rows, or B / beam when T = 1.
+            cross: what is attended to of the encoder; B rows, or B / beam when T = 1.
             cross_bias: (1 or B, H, T, P+S).
             past: keys and values of earlier positions, extended in place by these.
         """
@@ -95,12 +101,18 @@ class DecoderLayer(FeedForward):
             keys, values = past.append(keys, values)
         y = self.self_attn_ln(self.self_attn(y, keys, values, self_bias))
         x = x + self.drop_path(self.dropout(y))
-        # While decoding by beam search (T = 1), a sentence's hypotheses share its keys and values: they attend side by
-        # side, as positions of one row.
-        y = self.encoder_attn_layer_norm(x).view(cross[0].size(0), -1, x.size(-1))
-        y = self.cross_attn_ln(self.encoder_attn(y, *cross, cross_bias)).view_as(x)
+        y = self.cross_attn_ln(self._attend_encoder(self.encoder_attn_layer_norm(x), cross, cross_bias))
         x = x + self.drop_path(self.dropout(y))
         return self.feed_forward(x)
+
+    def _attend_encoder(self, y: Tensor, cross: Attended, bias: Tensor) -> Tensor:
+        # While decoding by beam search (T = 1), a sentence's hypotheses share its keys and values: they attend side by
+        # side, as positions of one row.
+        sentences = len(cross) if isinstance(cross, Tensor) else len(cross[0])
+        side_by_side = y.view(sentences, -1, y.size(-1))
+        if isinstance(cross, Tensor):
+            return self.encoder_attn.over_states(side_by_side, cross, bias).view_as(y)
+        return self.encoder_attn(side_by_side, *cross, bias).view_as(y)
 
 
 class SelfCache:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from narvl.models._config import NARVLConfig
     from narvl.modules.encoder import EncoderOutput
+    from narvl.modules.output_vocabulary import OutputVocabulary
 
 
 class NARVLDecoder(FairseqDecoder, DecoderStack):
@@ -43,14 +44,32 @@ class NARVLDecoder(FairseqDecoder, DecoderStack):
         nn.init.normal_(self.blank_embed.weight, std=width**-0.5)
 
     def forward(
-        self, prev_output_tokens: Tensor | None, encoder_out: EncoderOutput
+        self,
+        prev_output_tokens: Tensor | None,
+        encoder_out: EncoderOutput,
+        vocabulary: OutputVocabulary | None = None,
     ) -> tuple[Tensor, dict[str, Tensor | None]]:
         """Compute logits; they depend on no output token, so ``prev_output_tokens`` is not looked at.
 
+        Args:
+            prev_output_tokens: not looked at.
+            encoder_out: the encoder's output.
+            vocabulary: the K symbols to compute logits for; None takes all V.
+
         Returns:
-            Logits (B, N, V + 1), the blank last, and ``extra`` with ``padding``: (B, N), True at positions that carry
+            Logits (B, N, K + 1), the blank last, and ``extra`` with ``padding``: (B, N), True at positions that carry
             no output, or None. Queries are never padded; an encoder sequence as input may be.
         """
+        features, padding = self.extract_features(encoder_out)
+        table, blank = self.embed_tokens.weight, self.blank_embed.weight
+        if vocabulary is not None:
+            logits = vocabulary.logits(features, table, blank)
+        else:
+            logits = torch.cat([F.linear(features, table), F.linear(features, blank)], dim=-1)
+        return logits, {"padding": padding}
+
+    def extract_features(self, encoder_out: EncoderOutput) -> tuple[Tensor, Tensor | None]:
+        """Compute what the output layer reads (B, N, D), and ``padding`` as in ``forward``."""
         states = encoder_out.states
         padding = None
         if self.query_embed is not None:
@@ -68,10 +87,9 @@ class NARVLDecoder(FairseqDecoder, DecoderStack):
             x,
             [mask_keys(bias, padding) for bias in self_biases],
             mask_keys(cross_bias, encoder_out.padding),
-            self.cross_keys_values(encoder_out),
+            self.attended(encoder_out, x.size(1)),
         )
-        logits = torch.cat([F.linear(x, self.embed_tokens.weight), F.linear(x, self.blank_embed.weight)], dim=-1)
-        return logits, {"padding": padding}
+        return x, padding
 
     def max_positions(self) -> int:
         """Return the longest output, in tokens."""

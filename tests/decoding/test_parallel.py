@@ -11,18 +11,23 @@ from torch import Tensor
 
 from narvl.decoding.parallel import ParallelGenerator, average
 from narvl.errors import UsageError
+from narvl.modules.output_vocabulary import OutputVocabulary
 
 SmallModel = Callable[..., Any]
 
 
 class Says:
-    """A model that gives fixed logits (B, N, V + 1)."""
+    """A model that gives fixed logits (B, N, V + 1), of the symbols that it is asked for."""
 
     def __init__(self, logits: Tensor, blank: int, alignment: str = "ctc", padding: Tensor | None = None) -> None:
         self.logits, self.blank, self.alignment, self.padding = logits, blank, alignment, padding
 
-    def __call__(self) -> tuple[Tensor, dict[str, Any]]:
-        return self.logits.clone(), {"padding": self.padding}
+    def __call__(self, vocabulary: OutputVocabulary | None = None) -> tuple[Tensor, dict[str, Any]]:
+        if vocabulary is None:
+            return self.logits.clone(), {"padding": self.padding}
+        table, blank = self.logits.flatten(0, 1).T.split([self.logits.size(-1) - 1, 1])
+        unit = torch.eye(table.size(1)).view(*self.logits.shape[:2], -1)  # features that pick their own logits
+        return vocabulary.logits(unit, table, blank), {"padding": self.padding}
 
 
 def decode(generator: ParallelGenerator, *models: Any) -> list[dict[str, Any]]:
