@@ -25,13 +25,13 @@ def pick_log_probs(logits: Tensor, columns: Tensor, overwrite: bool = False) -> 
     Args:
         logits: (..., K), any float type; half precision is computed in float32.
         columns: (..., C), classes in [0, K); one may occur several times.
-        overwrite: let the backward pass write the gradient over the logits, where they are the output of another
-            operation. They must not be read, nor differentiated through, a second time.
+        overwrite: let the backward pass write the gradient over the logits, where their memory is their own (no
+            parameter, no view). They must not be read, nor differentiated through, a second time.
 
     Returns:
         Log-probabilities (..., C) and their means over the K classes (...), in float32 (float64 for such logits).
     """
-    picked, mean = _PickLogProbs.apply(logits, columns, overwrite and not logits.is_leaf)
+    picked, mean = _PickLogProbs.apply(logits, columns, overwrite and not (logits.is_leaf or logits._is_view()))
     return picked, mean
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from fairseq.criterions import register_criterion
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from torch import Tensor
 
+from narvl.criterions._log_probs import pick_log_probs
 from narvl.criterions._parallel import ParallelCriterion, SampleLosses
 
 
@@ -37,6 +37,7 @@ def query_cross_entropy_loss(
     blank: int,
     label_smoothing: float = 0.0,
     train_unused: bool = True,
+    overwrite: bool = False,
 ) -> SampleLosses:
     """Compute the position-wise cross-entropy of each sample.
 
@@ -47,11 +48,11 @@ def query_cross_entropy_loss(
         blank: index of the blank.
         label_smoothing: e in (1-e) * nll + e * (-mean log p over vocabulary), at each trained query.
         train_unused: whether the queries beyond the target learn the blank.
+        overwrite: let the backward pass write over the logits, see ``pick_log_probs``.
 
     Returns:
         Losses in nats, summed over the trained queries and divided by the target's length, as in Q-CTC.
     """
-    log_probs = F.log_softmax(logits, dim=-1, dtype=torch.float32 if logits.dtype != torch.float64 else None)
     batch, queries, _ = logits.shape
     reachable = lengths <= queries
     positions = torch.arange(queries, device=target.device)
@@ -62,11 +63,11 @@ def query_cross_entropy_loss(
     labels = labels.masked_fill(~said, blank)
     trained = (said | train_unused) & reachable.unsqueeze(1)
 
-    per_query = -log_probs.gather(2, labels.unsqueeze(2)).squeeze(2)
-    nll = torch.where(trained, per_query, 0.0).sum(1) / lengths
+    log_probs, mean_log_prob = pick_log_probs(logits, labels.unsqueeze(2), overwrite)
+    nll = torch.where(trained, -log_probs.squeeze(2), 0.0).sum(1) / lengths
     loss = nll
     if label_smoothing > 0:
-        smooth = torch.where(trained, -log_probs.mean(-1), 0.0).sum(1) / lengths
+        smooth = torch.where(trained, -mean_log_prob, 0.0).sum(1) / lengths
         loss = (1 - label_smoothing) * nll + label_smoothing * smooth
     return SampleLosses(loss, nll, reachable, lengths)
 
@@ -87,5 +88,7 @@ class QueryCrossEntropyCriterion(ParallelCriterion):
         return cls(task, cfg.label_smoothing, str(cfg.unused_queries))
 
     def losses(self, logits: Tensor, target: Tensor, lengths: Tensor, blank: int) -> SampleLosses:
-        """Compute each sample's position-wise cross-entropy."""
-        return query_cross_entropy_loss(logits, target, lengths, blank, self.label_smoothing, self.train_unused)
+        """Compute each sample's position-wise cross-entropy; the backward pass writes over the logits."""
+        return query_cross_entropy_loss(
+            logits, target, lengths, blank, self.label_smoothing, self.train_unused, overwrite=True
+        )

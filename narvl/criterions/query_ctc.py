@@ -17,6 +17,7 @@ from fairseq.criterions import register_criterion
 from fairseq.dataclass import FairseqDataclass
 from torch import Tensor
 
+from narvl.criterions._log_probs import pick_log_probs
 from narvl.criterions._parallel import ParallelCriterion, SampleLosses
 
 
@@ -45,7 +46,12 @@ def queries_needed(target: Tensor, lengths: Tensor) -> Tensor:
 
 
 def query_ctc_loss(
-    logits: Tensor, target: Tensor, lengths: Tensor, blank: int, label_smoothing: float = 0.0
+    logits: Tensor,
+    target: Tensor,
+    lengths: Tensor,
+    blank: int,
+    label_smoothing: float = 0.0,
+    overwrite: bool = False,
 ) -> SampleLosses:
     """Compute the Q-CTC loss of each sample.
 
@@ -59,13 +65,12 @@ def query_ctc_loss(
         lengths: numbers of target tokens (B,), at least 1.
         blank: index of the blank.
         label_smoothing: e in (1-e) * nll + e * (-mean log p over queries and vocabulary).
+        overwrite: let the backward pass write over the logits, see ``pick_log_probs``.
 
     Returns:
         Losses in nats, divided by the target's length.
     """
-    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     batch, queries, _ = logits.shape
-    log_total = torch.logsumexp(logits, dim=-1)  # (B, N)
     needed = queries_needed(target, lengths)
     reachable = needed <= queries
 
@@ -75,7 +80,7 @@ def query_ctc_loss(
     tokens = target.masked_fill(~inside, blank)
     classes = tokens.unsqueeze(2).eq(tokens.unsqueeze(1)).long().argmax(dim=2) + 1
     columns = torch.cat([tokens.new_full((batch, 1), blank), tokens], dim=1)
-    log_probs = logits.gather(2, columns.unsqueeze(1).expand(-1, queries, -1)) - log_total.unsqueeze(-1)
+    log_probs, mean_log_prob = pick_log_probs(logits, columns.unsqueeze(1).expand(-1, queries, -1), overwrite)
 
     # Unreachable targets are given no labels: a finite path keeps their NaN gradients out of the batch.
     nll = F.ctc_loss(
@@ -93,8 +98,7 @@ def query_ctc_loss(
     nll = torch.where(reachable, nll / lengths, 0.0)
     loss = nll
     if label_smoothing > 0:
-        mean_log_prob = (logits.mean(dim=-1) - log_total).mean(dim=-1)
-        smooth = torch.where(reachable, -mean_log_prob, 0.0)
+        smooth = torch.where(reachable, -mean_log_prob.mean(dim=-1), 0.0)
         loss = (1 - label_smoothing) * nll + label_smoothing * smooth
     return SampleLosses(loss, nll, reachable, needed)
 
@@ -111,5 +115,5 @@ class QueryCTCCriterion(ParallelCriterion):
         return cls(task, cfg.label_smoothing)
 
     def losses(self, logits: Tensor, target: Tensor, lengths: Tensor, blank: int) -> SampleLosses:
-        """Compute each sample's Q-CTC loss."""
-        return query_ctc_loss(logits, target, lengths, blank, self.label_smoothing)
+        """Compute each sample's Q-CTC loss; the backward pass writes over the logits."""
+        return query_ctc_loss(logits, target, lengths, blank, self.label_smoothing, overwrite=True)

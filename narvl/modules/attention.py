@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from narvl.modules.packed import pack
 from narvl.modules.positions import position_scale
 
 
@@ -35,6 +36,12 @@ class Attention(nn.Module):
         for projection in (self.q_proj, self.k_proj, self.v_proj, self.out_proj):
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
+
+    def make_generation_fast_(self, name: str = "", **unused: Any) -> None:
+        """Lay the weights out for a CPU that only answers (fairseq's hook)."""
+        self.q_proj, self.out_proj = pack(self.q_proj), pack(self.out_proj)
+        # ``over_states`` reads the weights of cross-attention as they are.
+        self.k_proj, self.v_proj = (pack(linear, keep=name.endswith("encoder_attn")) for linear in (self.k_proj, self.v_proj))
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Project the attended side (B, L, D) to keys and values, each (B, H, L, D/H)."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from timm.models.resnet import BasicBlock, Bottleneck, make_blocks
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from narvl.modules.packed import pack_convolution
 
 #: Pixels a patch covers along each side.
 STRIDE = 16
@@ -77,6 +81,18 @@ class Backbone(nn.Module):
                     module.eval()
         return self
 
+    def make_generation_fast_(self, **unused: Any) -> None:
+        """Fold batch norm into the convolutions, and lay these out for a CPU that only answers (fairseq's hook)."""
+        self.conv1, self.bn1 = _fold(self.conv1, self.bn1), nn.Identity()
+        for block in self.modules():
+            if isinstance(block, (BasicBlock, Bottleneck)):
+                for convolution, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")):
+                    if hasattr(block, convolution):
+                        setattr(block, convolution, _fold(getattr(block, convolution), getattr(block, norm)))
+                        setattr(block, norm, nn.Identity())
+                if block.downsample is not None:
+                    block.downsample = _fold(*block.downsample)
+
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, 3, height, width) to features (B, C, height / 16, width / 16), sides rounded up."""
         # Channels last: the convolutions run a third faster on CPUs, and flattening to tokens copies nothing.
@@ -85,6 +101,12 @@ class Backbone(nn.Module):
         for stage in (self.layer1, self.layer2, self.layer3):
             x = stage(x)
         return x
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Module:
+    """Make one convolution of a convolution and the batch norm after it, in float32."""
+    dtype = convolution.weight.dtype
+    return pack_convolution(fuse_conv_bn_eval(convolution.float(), norm.float()).to(dtype))
 
 
 def flatten_map(features: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from narvl.errors import UsageError
 from narvl.modules.attention import mask_keys, padded_runs
 from narvl.modules.backbone import STRIDE, Backbone, flatten_map
 from narvl.modules.layers import EncoderLayer
+from narvl.modules.packed import pack
 from narvl.modules.positions import (
     BASE_GRID,
     GRID,
@@ -159,6 +160,10 @@ class OFAEncoder(FairseqEncoder):
         for layer, bias in zip(self.layers, biases, strict=True):
             x = layer(x, bias if runs else mask_keys(bias, padding), runs)
         return EncoderOutput(self.layer_norm(x), padding, positions, embedded)
+
+    def make_generation_fast_(self, **unused: Any) -> None:
+        """Lay the weights out for a CPU that only answers (fairseq's hook)."""
+        self.image_proj = pack(self.image_proj)
 
     def forward_torchscript(self, net_input: dict[str, Tensor]) -> EncoderOutput:
         """Encode a batch's ``net_input`` (fairseq's beam search calls this)."""

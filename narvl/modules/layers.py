@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 from narvl.modules.attention import Attention, Run
+from narvl.modules.packed import can_pack, pack
 
 #: What a decoder layer attends to of the encoder: keys and values (B, H, P+S, D/H), or unprojected states (B, P+S, D).
 Attended: TypeAlias = tuple[Tensor, Tensor] | Tensor
@@ -30,6 +31,12 @@ class FeedForward(nn.Module):
         for linear in (self.fc1, self.fc2):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
+
+    def make_generation_fast_(self, **unused: Any) -> None:
+        """Lay the weights out for a CPU that only answers (fairseq's hook)."""
+        if can_pack(self.fc1.weight):
+            self.fc1, self.activation = pack(self.fc1, activation="gelu"), nn.Identity()
+            self.fc2 = pack(self.fc2)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Apply the block with its residual connection, (B, T, D) to (B, T, D)."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from narvl.modules.packed import PackedLinear, can_pack
+from narvl.modules.weight_cache import WeightCache
 
 # Forbidden symbols between allowed ones are computed and masked where they are so few: one product is faster than two.
 _LARGEST_GAP = 256
 # Slices of the table are used as they lie; with more of them than this its rows are gathered, once.
 _MOST_SLICES = 4
+# Tables whose rows are kept: one for each model of an ensemble.
+_KEPT = 8
 
 
 class OutputVocabulary:
@@ -17,13 +24,15 @@ class OutputVocabulary:
 
     Args:
         allowed: which symbols may be said, bool (V,), at least one.
+        constant: the tables given to ``logits`` are those of models that only answer: worth a copy of the rows, laid
+            out for the CPU's kernels.
 
     Attributes:
         symbols: the symbol of each column (K,), in the order of their ids.
         size: K; where there is a blank, it is the column after the last symbol's.
     """
 
-    def __init__(self, allowed: Tensor) -> None:
+    def __init__(self, allowed: Tensor, constant: bool = False) -> None:
         said = allowed.nonzero().flatten().tolist()
         slices: list[slice] = []
         for symbol in said:
@@ -38,11 +47,12 @@ class OutputVocabulary:
         self.size = len(self.symbols)
         self._forbidden = ~allowed[self.symbols]
         self._masks = bool(self._forbidden.any())
-        self._gathered: tuple[tuple[int, int], Tensor] | None = None
+        self._constant = constant
+        self._kept = WeightCache(_KEPT)
 
     def column(self, symbol: int) -> int:
         """Return the column of a symbol; it must have one."""
-        return int(torch.searchsorted(self.symbols, torch.tensor(symbol)))
+        return int(torch.searchsorted(self.symbols, torch.tensor(symbol, device=self.symbols.device)))
 
     def to_symbols(self, columns: Tensor) -> Tensor:
         """Return the symbols of columns, any shape."""
@@ -60,19 +70,20 @@ class OutputVocabulary:
         Returns:
             (..., K), or (..., K + 1) with a blank, in the last column; -inf for what may not be said.
         """
-        rows = [table[part] for part in self._slices] if self._slices else [self._gather(table)]
-        if blank is not None:
-            rows.append(blank)
-        products = [F.linear(features, part) for part in rows]
-        logits = products[0] if len(products) == 1 else torch.cat(products, dim=-1)
+        if self._slices and not (self._constant and can_pack(table)):
+            rows = [table[part] for part in self._slices] + ([] if blank is None else [blank])
+            logits = torch.cat([F.linear(features, part) for part in rows], dim=-1)
+        else:
+            weights = [table] if blank is None else [table, blank]
+            logits = self._kept.get(table.data_ptr(), weights, lambda: self._layer(weights))(features)
         if self._masks:
             self._forbidden = self._forbidden.to(logits.device)
             logits[..., : self.size].masked_fill_(self._forbidden, float("-inf"))
         return logits
 
-    def _gather(self, table: Tensor) -> Tensor:
-        """Return the symbols' rows, gathered anew when the table was changed."""
-        state = (table.data_ptr(), table._version)
-        if self._gathered is None or self._gathered[0] != state:
-            self._gathered = (state, table.index_select(0, self.symbols.to(table.device)))
-        return self._gathered[1]
+    def _layer(self, weights: list[Tensor]) -> Callable[[Tensor], Tensor]:
+        table, *blank = weights
+        rows = torch.cat([table.index_select(0, self.symbols.to(table.device)), *blank])
+        if self._constant and can_pack(rows):
+            return PackedLinear(rows, None)
+        return lambda features: F.linear(features, rows)
