@@ -63,6 +63,7 @@ class Predictor:
         self.task: VisionLanguageTask = task
         self.device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
         self.model: OFAModel = models[0].to(self.device).eval()
+        self.model.make_generation_fast_()
 
     @property
     def parallel(self) -> bool:

@@ -24,8 +24,8 @@ class ParallelGenerator:
 
     Args:
         dictionary: the vocabulary.
-        allowed: which symbols the task may say (V,); the others' probability is given to them, and to the blank, which
-            is always allowed. None allows all.
+        vocabulary: the symbols that the task may say; the others' probability is given to them, and to the blank,
+            which may always be said. None allows all.
         beam: prefixes that CTC beam search keeps; 0 takes each query's best class (``greedy``).
         top_k: tokens, besides the blank, that beam search lets each query say.
         backend: who searches, see ``ctc_beam_search``.
@@ -39,7 +39,7 @@ class ParallelGenerator:
     def __init__(
         self,
         dictionary: Dictionary,
-        allowed: Tensor | None = None,
+        vocabulary: OutputVocabulary | None = None,
         beam: int = 0,
         top_k: int = 10,
         backend: str = "auto",
@@ -50,7 +50,7 @@ class ParallelGenerator:
         if beam:
             check_search(beam, top_k, backend)
         self.eos: int = dictionary.eos()
-        self.vocabulary = None if allowed is None else OutputVocabulary(allowed)
+        self.vocabulary = vocabulary
         self.beam = beam
         self.top_k = top_k
         self.backend = backend

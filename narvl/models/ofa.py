@@ -60,6 +60,11 @@ class OFAModel(FairseqEncoderDecoderModel):
         encoder_out = self.encoder(src_tokens, src_lengths, patch_images, patch_masks)
         return self.decoder(prev_output_tokens, encoder_out)
 
+    @property
+    def answers_only(self) -> bool:
+        """Whether the model was prepared for inference: its weights are constant, laid out for this machine."""
+        return bool(self._is_generation_fast)
+
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
         """Accept our names and the reference's (fairseq's hook of ``load_state_dict``)."""
         own = {key: value for key, value in self.state_dict().items() if not key.startswith("decoder.embed_tokens.")}

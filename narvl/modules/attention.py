@@ -41,7 +41,9 @@ class Attention(nn.Module):
         """Lay the weights out for a CPU that only answers (fairseq's hook)."""
         self.q_proj, self.out_proj = pack(self.q_proj), pack(self.out_proj)
         # ``over_states`` reads the weights of cross-attention as they are.
-        self.k_proj, self.v_proj = (pack(linear, keep=name.endswith("encoder_attn")) for linear in (self.k_proj, self.v_proj))
+        self.k_proj, self.v_proj = (
+            pack(linear, keep=name.endswith("encoder_attn")) for linear in (self.k_proj, self.v_proj)
+        )
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Project the attended side (B, L, D) to keys and values, each (B, H, L, D/H)."""

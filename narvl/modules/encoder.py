@@ -215,9 +215,7 @@ class OFAEncoder(FairseqEncoder):
         patches = height * width
         image_buckets = cached_image_buckets(height, width, absolute.device)
         text_buckets = cached_text_buckets(length, absolute.device)
-        for image_table, text_table in zip(
-            self.image_rel_pos_table_list, self.token_rel_pos_table_list, strict=True
-        ):
+        for image_table, text_table in zip(self.image_rel_pos_table_list, self.token_rel_pos_table_list, strict=True):
             bias = absolute.clone()
             bias[:, :patches, :patches] += image_table(image_buckets)
             bias[:, patches:, patches:] += text_table(text_buckets)

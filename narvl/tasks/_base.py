@@ -33,6 +33,7 @@ from narvl.decoding.parallel import ParallelGenerator
 from narvl.errors import UsageError
 from narvl.models.narvl import NARVLModel
 from narvl.models.ofa import unwrap
+from narvl.modules.output_vocabulary import OutputVocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +189,7 @@ class VisionLanguageTask(FairseqTask):
                 )
             return ParallelGenerator(
                 self.target_dictionary,
-                self.allowed(),
+                OutputVocabulary(self.allowed(), constant=models[0].answers_only),
                 beam=self.cfg.ctc_beam,
                 top_k=self.cfg.ctc_top_k,
                 backend=str(self.cfg.ctc_backend),

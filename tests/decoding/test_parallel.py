@@ -90,7 +90,7 @@ def test_what_the_task_may_not_say_never_wins(dictionary: Dictionary) -> None:
     logits = logits_of([7, 36, 9, 2], symbols=len(dictionary))
     logits[:, :, 11] = 1000.0
     logits[:, :, 1] = float("inf")
-    generator = ParallelGenerator(dictionary, allowed)
+    generator = ParallelGenerator(dictionary, OutputVocabulary(allowed))
     [hypothesis] = decode(generator, Says(logits, 36))
     assert hypothesis["tokens"].tolist() == [7, 9, 2]
     expected = torch.tensor([5.0, 0.0, 0.0, 0.0]).log_softmax(0)[0]
@@ -181,7 +181,7 @@ class TestBeam:
         allowed[[2, 7, 9]] = True
         logits = logits_of([7, 36, 9, 2], symbols=len(dictionary))
         logits[:, :, 11] = 1000.0
-        generator = ParallelGenerator(dictionary, allowed, beam=20, top_k=30)
+        generator = ParallelGenerator(dictionary, OutputVocabulary(allowed), beam=20, top_k=30)
         [row] = generator.generate([Says(logits, 36)], {"net_input": {}})
         assert row[0]["tokens"].tolist() == [7, 9, 2]
         assert {token for hypothesis in row for token in hypothesis["tokens"].tolist()} == {2, 7, 9}
