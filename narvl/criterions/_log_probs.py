@@ -1,8 +1,8 @@
-"""Log-probabilities of a few classes out of many, without a second tensor of the logits' size: what the losses are made of.
+"""Log-probabilities of a few classes out of many, without a second tensor of the logits' size: the losses' material.
 
 A loss over V = 59,458 classes needs the log-probabilities of a handful of them at each query and, for label smoothing,
-their mean. Spelt out in torch's functions every step reads and writes (B, N, V) once more. Here the logits are read once
-forward and once backward, and the gradient is written once, in blocks of rows that stay in the processor's cache.
+their mean. Spelt out in torch's functions every step reads and writes (B, N, V) once more. Here the logits are read
+once forward and once backward, and the gradient is written once, in blocks of rows that stay in the processor's cache.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from narvl.modules.packed import pack
+from narvl.modules.packed import pack_linears
 from narvl.modules.positions import position_scale
 
 
@@ -39,11 +39,9 @@ class Attention(nn.Module):
 
     def make_generation_fast_(self, name: str = "", **unused: Any) -> None:
         """Lay the weights out for a CPU that only answers (fairseq's hook)."""
-        self.q_proj, self.out_proj = pack(self.q_proj), pack(self.out_proj)
+        pack_linears(self, "q_proj", "out_proj")
         # ``over_states`` reads the weights of cross-attention as they are.
-        self.k_proj, self.v_proj = (
-            pack(linear, keep=name.endswith("encoder_attn")) for linear in (self.k_proj, self.v_proj)
-        )
+        pack_linears(self, "k_proj", "v_proj", keep=name.endswith("encoder_attn"))
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Project the attended side (B, L, D) to keys and values, each (B, H, L, D/H)."""

@@ -83,15 +83,12 @@ class Backbone(nn.Module):
 
     def make_generation_fast_(self, **unused: Any) -> None:
         """Fold batch norm into the convolutions, and lay these out for a CPU that only answers (fairseq's hook)."""
-        self.conv1, self.bn1 = _fold(self.conv1, self.bn1), nn.Identity()
-        for block in self.modules():
-            if isinstance(block, (BasicBlock, Bottleneck)):
-                for convolution, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")):
-                    if hasattr(block, convolution):
-                        setattr(block, convolution, _fold(getattr(block, convolution), getattr(block, norm)))
-                        setattr(block, norm, nn.Identity())
-                if block.downsample is not None:
-                    block.downsample = _fold(*block.downsample)
+        for owner in self.modules():
+            for part in (name for name in ("1", "2", "3") if hasattr(owner, f"bn{name}")):
+                setattr(owner, f"conv{part}", _fold(getattr(owner, f"conv{part}"), getattr(owner, f"bn{part}")))
+                setattr(owner, f"bn{part}", nn.Identity())
+            if isinstance(shortcut := getattr(owner, "downsample", None), nn.Sequential):
+                owner.downsample = _fold(*shortcut)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, 3, height, width) to features (B, C, height / 16, width / 16), sides rounded up."""
@@ -103,7 +100,7 @@ class Backbone(nn.Module):
         return x
 
 
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Module:
+def _fold(convolution: nn.Conv2d, norm: Any) -> nn.Module:
     """Make one convolution of a convolution and the batch norm after it, in float32."""
     dtype = convolution.weight.dtype
     return pack_convolution(fuse_conv_bn_eval(convolution.float(), norm.float()).to(dtype))

@@ -15,7 +15,7 @@ from narvl.errors import UsageError
 from narvl.modules.attention import mask_keys, padded_runs
 from narvl.modules.backbone import STRIDE, Backbone, flatten_map
 from narvl.modules.layers import EncoderLayer
-from narvl.modules.packed import pack
+from narvl.modules.packed import pack_linears
 from narvl.modules.positions import (
     BASE_GRID,
     GRID,
@@ -163,7 +163,7 @@ class OFAEncoder(FairseqEncoder):
 
     def make_generation_fast_(self, **unused: Any) -> None:
         """Lay the weights out for a CPU that only answers (fairseq's hook)."""
-        self.image_proj = pack(self.image_proj)
+        pack_linears(self, "image_proj")
 
     def forward_torchscript(self, net_input: dict[str, Tensor]) -> EncoderOutput:
         """Encode a batch's ``net_input`` (fairseq's beam search calls this)."""

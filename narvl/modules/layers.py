@@ -10,7 +10,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from narvl.modules.attention import Attention, Run
-from narvl.modules.packed import can_pack, pack
+from narvl.modules.packed import pack_linears
 
 #: What a decoder layer attends to of the encoder: keys and values (B, H, P+S, D/H), or unprojected states (B, P+S, D).
 Attended: TypeAlias = tuple[Tensor, Tensor] | Tensor
@@ -23,7 +23,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.final_layer_norm = nn.LayerNorm(width)
         self.fc1 = nn.Linear(width, ffn_width)
-        self.activation = nn.GELU()
+        self.activation: nn.Module = nn.GELU()
         self.ffn_layernorm = nn.LayerNorm(ffn_width)
         self.fc2 = nn.Linear(ffn_width, width)
         self.dropout = nn.Dropout(dropout)
@@ -34,9 +34,9 @@ class FeedForward(nn.Module):
 
     def make_generation_fast_(self, **unused: Any) -> None:
         """Lay the weights out for a CPU that only answers (fairseq's hook)."""
-        if can_pack(self.fc1.weight):
-            self.fc1, self.activation = pack(self.fc1, activation="gelu"), nn.Identity()
-            self.fc2 = pack(self.fc2)
+        pack_linears(self, "fc2")
+        if pack_linears(self, "fc1", activation="gelu"):
+            self.activation = nn.Identity()
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Apply the block with its residual connection, (B, T, D) to (B, T, D)."""

@@ -1,7 +1,7 @@
 """Layers for a CPU that only answers: weights laid out once as oneDNN's kernels want them.
 
-torch's own layers hand float32 products to MKL, or lay the weights out anew at every call. These ask oneDNN, by the
-operators that torch's compiler emits: about twice as fast for a few rows, and a fifth faster for many, on processors that MKL does not know.
+torch's own layers hand float32 products to MKL, which knows some makers' processors better than others', or lay the
+weights out anew at every call. These ask oneDNN, by the operators that torch's compiler emits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 def can_pack(weight: Tensor) -> bool:
     """Tell whether oneDNN's operators are there, and made for this weight: float32, on the CPU."""
-    there = torch.backends.mkldnn.is_available() and all(
+    there: bool = torch.backends.mkldnn.is_available() and all(
         hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_convolution_pointwise")
     )
     return there and weight.device.type == "cpu" and weight.dtype == torch.float32
@@ -46,29 +46,43 @@ class PackedConv2d(nn.Module):
 
     Args:
         convolution: the layer, for whose weight ``can_pack`` holds; padded by numbers, not by ``same``.
-        activation: what is computed with it: ``none`` or ``relu``.
     """
 
-    def __init__(self, convolution: nn.Conv2d, activation: str = "none") -> None:
+    def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         self._geometry = (convolution.padding, convolution.stride, convolution.dilation, convolution.groups)
         weight = convolution.weight.detach()
-        self._weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry)
+        self._packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry)
         self._bias = None if convolution.bias is None else convolution.bias.detach()
-        self._activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to (B, C, height, width)."""
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, self._weight, self._bias, *self._geometry, self._activation, [], ""
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self._packed, self._bias, *self._geometry, "none", [], ""
         )
+        return result
 
 
-def pack(linear: nn.Linear, activation: str = "none", keep: bool = False) -> nn.Module:
-    """Pack a linear layer where that can be done, else return it; the arguments are those of ``PackedLinear``."""
-    return PackedLinear(linear.weight, linear.bias, activation, keep) if can_pack(linear.weight) else linear
+def pack_linears(owner: nn.Module, *names: str, activation: str = "none", keep: bool = False) -> bool:
+    """Pack some of a module's linear layers, where that can be done.
+
+    Args:
+        owner: the module.
+        names: its attributes.
+        activation: see ``PackedLinear``.
+        keep: see ``PackedLinear``.
+
+    Returns:
+        Whether they were packed.
+    """
+    linears: list[nn.Linear] = [getattr(owner, name) for name in names]
+    if not all(can_pack(linear.weight) for linear in linears):
+        return False
+    for name, linear in zip(names, linears, strict=True):
+        setattr(owner, name, PackedLinear(linear.weight, linear.bias, activation, keep))
+    return True
 
 
-def pack_convolution(convolution: nn.Conv2d, activation: str = "none") -> nn.Module:
+def pack_convolution(convolution: nn.Conv2d) -> nn.Module:
     """Pack a convolution where that can be done, else return it."""
-    return PackedConv2d(convolution, activation) if can_pack(convolution.weight) else convolution
+    return PackedConv2d(convolution) if can_pack(convolution.weight) else convolution

@@ -15,8 +15,8 @@ class WeightCache:
     """A few values, the least recently used of which makes room.
 
     A weight counts as changed when its memory or torch's count of in-place changes differ. What changes a weight behind
-    torch's back (``weight.data.copy_``, as fairseq's half-precision optimisers do) happens in training: owners ``clear``
-    the cache when they begin to train.
+    torch's back (``weight.data.copy_``, as fairseq's half-precision optimisers do) happens in training: owners
+    ``clear`` the cache when they begin to train.
 
     Args:
         size: values kept, at least 1.

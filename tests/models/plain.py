@@ -1,7 +1,7 @@
 """The model spelt out as its description says it: slow, in plain operations, for comparison with the fast one.
 
-Weights are read from a state dict by their names in OFA's checkpoints. Nothing is kept from call to call, nothing fused,
-folded, packed or left out; dropout is not there.
+Weights are read from a state dict by their names in OFA's checkpoints. Nothing is kept from call to call, nothing
+fused, folded, packed or left out; dropout is not there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The model, as trained and prepared for inference, computes what its plain twin does: over shapes, padding and masks."""
+"""The model, as trained and prepared for inference, computes what its plain twin does, whatever shapes and padding."""
 
 from __future__ import annotations
 
