@@ -15,6 +15,7 @@ from torch import Tensor
 
 from narvl.data.sample import Example, collate
 from narvl.errors import UsageError
+from narvl.models._precision import set_precision
 from narvl.models.narvl import NARVLModel
 from narvl.models.ofa import OFAModel
 from narvl.tasks._base import VisionLanguageTask
@@ -35,12 +36,15 @@ class Predictor:
         path: checkpoint of ``fairseq-train --user-dir narvl``.
         bpe_dir: folder of the BPE files; None takes the one it was trained with.
         cpu: stay on the CPU even where there is a GPU.
+        precision: see ``narvl.models._precision``.
 
     Raises:
         UsageError: the checkpoint is missing or was not made by this plugin.
     """
 
-    def __init__(self, path: str | Path, bpe_dir: str | None = None, cpu: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, bpe_dir: str | None = None, cpu: bool = False, precision: str = "float32"
+    ) -> None:
         if not Path(path).is_file():
             raise UsageError(f"--path {path}: no such checkpoint. Train one, or give another file.")
         overrides = {} if bpe_dir is None else {"bpe_dir": bpe_dir}
@@ -63,6 +67,7 @@ class Predictor:
         self.task: VisionLanguageTask = task
         self.device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
         self.model: OFAModel = models[0].to(self.device).eval()
+        set_precision(self.model, precision)
         self.model.make_generation_fast_()
 
     @property

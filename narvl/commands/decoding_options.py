@@ -1,9 +1,24 @@
-"""Options of beam search that several subcommands share; a parallel model needs none of them."""
+"""Options that subcommands share: of the checkpoint's loading, and of beam search (autoregressive models)."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``narvl.inference.Predictor``."""
+    from narvl.models._precision import PRECISIONS
+
+    parser.add_argument("--bpe-dir", metavar="DIR", help="folder of the BPE files, if moved since training")
+    parser.add_argument("--cpu", action="store_true", help="stay on the CPU even where there is a GPU")
+    parser.add_argument(
+        "--inference-precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="numbers to compute with: bfloat16 and float16 for weights and activations, int8 (CPU) for the layers'"
+        " products",
+    )
 
 
 def add_decoding_options(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ HELP = "time checkpoints side by side, one image at a time"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's arguments."""
-    from narvl.commands.decoding_options import add_decoding_options
+    from narvl.commands.decoding_options import add_decoding_options, add_model_options
 
     parser.add_argument("--data", required=True, metavar="DATA", help="data folder; its images are what is timed")
     parser.add_argument("--split", default="test", help="which of its TSV files")
@@ -24,11 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=CKPT",
         help="a checkpoint and its name; repeat. An autoregressive one is timed twice: by beam search and greedy",
     )
-    parser.add_argument("--bpe-dir", metavar="DIR", help="folder of the BPE files, if moved since training")
     parser.add_argument("--samples", type=int, default=100, metavar="N", help="images that count")
     parser.add_argument("--warmup", type=int, default=5, metavar="N", help="images run before them and dropped")
-    parser.add_argument("--cpu", action="store_true", help="stay on the CPU even where there is a GPU")
     parser.add_argument("--json", metavar="OUT", help="also write the figures, and where they come from, to a file")
+    add_model_options(parser)
     add_decoding_options(parser)
 
 
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
         name, separator, path = entry.partition("=")
         if not (name and separator and path):
             raise UsageError(f"--run {entry!r}: write NAME=CKPT, e.g. --run NARVL=runs/narvl/checkpoint_best.pt.")
-        predictor = Predictor(path, args.bpe_dir, args.cpu)
+        predictor = Predictor(path, args.bpe_dir, args.cpu, args.inference_precision)
         predictors.append(predictor)
         beams = [1] if predictor.parallel else sorted({args.beam, 1}, reverse=True)
         for beam in beams:

@@ -26,7 +26,7 @@ TASKS = ("captioning", "vqa", "grounding", "entailment")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's arguments."""
-    from narvl.commands.decoding_options import add_decoding_options
+    from narvl.commands.decoding_options import add_decoding_options, add_model_options
 
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files (JPEG, PNG, ...)")
     parser.add_argument("--path", required=True, metavar="CKPT", help="checkpoint of fairseq-train --user-dir narvl")
@@ -39,10 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--draw", metavar="OUT", help="grounding: write the image with its box to this file (several images: a folder)"
     )
-    parser.add_argument("--bpe-dir", metavar="DIR", help="folder of the BPE files, if moved since training")
     parser.add_argument("--json", action="store_true", help="print a JSON list with each image's answer and score")
     parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="images a pass")
-    parser.add_argument("--cpu", action="store_true", help="stay on the CPU even where there is a GPU")
+    add_model_options(parser)
     add_decoding_options(parser)
 
 
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.batch_size < 1:
         raise UsageError(f"--batch-size {args.batch_size}: give at least 1.")
-    predictor = Predictor(args.path, args.bpe_dir, args.cpu)
+    predictor = Predictor(args.path, args.bpe_dir, args.cpu, args.inference_precision)
     task = predictor.task.columns
     if args.task not in (None, task):
         raise UsageError(f"--task {args.task}: the checkpoint {args.path} is for {task}. Give one for {args.task}.")

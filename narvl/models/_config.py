@@ -109,6 +109,10 @@ class OFAConfig(FairseqDataclass):
     freeze_embedding: bool = field(
         default=False, metadata={"help": "do not train the shared token table (NARVL's blank is trained all the same)"}
     )
+    checkpoint_activations: bool = field(
+        default=False,
+        metadata={"help": "compute the layers' activations anew in the backward pass: less memory, more time"},
+    )
     interpolate_position: bool = field(
         default=False,
         metadata={"help": "over 256 px, stretch the absolute positions of the 16 x 16 grid (off in the paper)"},

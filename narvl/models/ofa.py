@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from narvl.models._checkpoint import convert_state_dict
 from narvl.models._config import PRESETS, OFAConfig, preset
+from narvl.models._precision import set_precision
 from narvl.modules.ar_decoder import OFADecoder
 from narvl.modules.encoder import OFAEncoder
 
@@ -59,6 +60,15 @@ class OFAModel(FairseqEncoderDecoderModel):
         """
         encoder_out = self.encoder(src_tokens, src_lengths, patch_images, patch_masks)
         return self.decoder(prev_output_tokens, encoder_out)
+
+    def prepare_for_inference_(self, cfg: Any) -> None:
+        """Make the model ready to answer, and only that (fairseq's hook, which fairseq-generate calls).
+
+        Raises:
+            UsageError: see ``set_precision``.
+        """
+        set_precision(self, str(cfg.task.inference_precision))
+        super().prepare_for_inference_(cfg)
 
     @property
     def answers_only(self) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from narvl.modules.layers import Attended, DecoderLayer, SelfCache
+from narvl.modules.layers import Attended, DecoderLayer, SelfCache, recomputed
 from narvl.modules.positions import (
     TEXT_RELATIVE_ROWS,
     RelativeBias,
@@ -36,6 +36,7 @@ class DecoderStack(nn.Module):
         """Create the parameters. Called by the decoders' constructors."""
         width, heads = cfg.embed_dim, cfg.attention_heads
         self.heads = heads
+        self.checkpoint = cfg.checkpoint_activations
         self.embed_tokens = embed_tokens
         self.max_target_positions = cfg.max_target_positions
         self.layernorm_embedding = nn.LayerNorm(width)
@@ -122,7 +123,8 @@ class DecoderStack(nn.Module):
     ) -> Tensor:
         """Run all layers and the last LayerNorm over an embedded sequence (B, T, D)."""
         for index, layer in enumerate(self.layers):
-            x = layer(x, self_biases[index], cross[index], cross_bias, None if past is None else past[index])
+            arguments = (x, self_biases[index], cross[index], cross_bias, None if past is None else past[index])
+            x = recomputed(layer, *arguments) if self.checkpoint and self.training else layer(*arguments)
         return self.layer_norm(x)
 
     def embed(self, x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from narvl.errors import UsageError
 from narvl.modules.attention import mask_keys, padded_runs
 from narvl.modules.backbone import STRIDE, Backbone, flatten_map
-from narvl.modules.layers import EncoderLayer
+from narvl.modules.layers import EncoderLayer, recomputed
 from narvl.modules.packed import pack_linears
 from narvl.modules.positions import (
     BASE_GRID,
@@ -79,6 +79,7 @@ class OFAEncoder(FairseqEncoder):
         super().__init__(dictionary)
         width, heads = cfg.embed_dim, cfg.attention_heads
         self.heads = heads
+        self.checkpoint = cfg.checkpoint_activations
         self.interpolate_position = cfg.interpolate_position
         self.embed_tokens = embed_tokens
         self.padding_idx: int = dictionary.pad()
@@ -153,12 +154,18 @@ class OFAEncoder(FairseqEncoder):
             x = x.masked_fill(padding.unsqueeze(-1), 0.0)
         embedded = x
 
-        positions, biases = self._position_biases(height, width, length)
+        positions, bias_of = self._position_biases(height, width, length)
         runs = None
         if padding is not None and (patch_masks is None or bool(patch_masks.all())):
             runs = padded_runs(padding)
-        for layer, bias in zip(self.layers, biases, strict=True):
-            x = layer(x, bias if runs else mask_keys(bias, padding), runs)
+
+        def run_layer(index: int, x: Tensor) -> Tensor:
+            bias = bias_of(index)
+            result: Tensor = self.layers[index](x, bias if runs else mask_keys(bias, padding), runs)
+            return result
+
+        for index in range(len(self.layers)):
+            x = recomputed(run_layer, index, x) if self.checkpoint and self.training else run_layer(index, x)
         return EncoderOutput(self.layer_norm(x), padding, positions, embedded)
 
     def make_generation_fast_(self, **unused: Any) -> None:
@@ -184,25 +191,27 @@ class OFAEncoder(FairseqEncoder):
             self._kept.clear()
         return self
 
-    def _position_biases(self, height: int, width: int, length: int) -> tuple[Tensor, Iterable[Tensor]]:
-        """Compute the positions (P+S, D), and each layer's self-attention bias (1, H, P+S, P+S).
+    def _position_biases(self, height: int, width: int, length: int) -> tuple[Tensor, Callable[[int], Tensor]]:
+        """Compute the positions (P+S, D), and what gives a layer's self-attention bias (1, H, P+S, P+S).
 
         In evaluation they are computed once for each size of the patch grid, for prompts of any length up to a bound
         that grows with them. In training each layer's is made when its turn comes.
         """
         if self.training or torch.is_grad_enabled():
             positions = self._positions(height, width, length)
-            return positions, self._layer_biases(positions, height, width, length)
+            absolute = self._absolute_bias(positions)
+            return positions, lambda index: self._layer_bias(index, absolute, height, width)
         room = min(-(-length // _TEXT_STEP) * _TEXT_STEP, self.max_source_positions)
 
         def compute() -> tuple[Tensor, list[Tensor]]:
             positions = self._positions(height, width, room)
-            return positions, list(self._layer_biases(positions, height, width, room))
+            absolute = self._absolute_bias(positions)
+            return positions, [self._layer_bias(index, absolute, height, width) for index in range(len(self.layers))]
 
         key = (height, width, room, self.interpolate_position)
         positions, biases = self._kept.get(key, self._position_weights(), compute)
         end = height * width + length
-        return positions[:end], (bias[:, :, :end, :end] for bias in biases)
+        return positions[:end], lambda index: biases[index][:, :, :end, :end]
 
     def _position_weights(self) -> list[Tensor]:
         tables = (self.embed_positions, self.embed_image_positions, self.pos_ln, self.image_pos_ln)
@@ -210,16 +219,17 @@ class OFAEncoder(FairseqEncoder):
         relative = (self.token_rel_pos_table_list, self.image_rel_pos_table_list)
         return [weight for part in (*tables, *linears, *relative) for weight in part.parameters()]
 
-    def _layer_biases(self, positions: Tensor, height: int, width: int, length: int) -> Iterator[Tensor]:
-        absolute = absolute_bias(self.pos_q_linear(positions), self.pos_k_linear(positions), self.heads)
+    def _absolute_bias(self, positions: Tensor) -> Tensor:
+        return absolute_bias(self.pos_q_linear(positions), self.pos_k_linear(positions), self.heads)
+
+    def _layer_bias(self, index: int, absolute: Tensor, height: int, width: int) -> Tensor:
         patches = height * width
         image_buckets = cached_image_buckets(height, width, absolute.device)
-        text_buckets = cached_text_buckets(length, absolute.device)
-        for image_table, text_table in zip(self.image_rel_pos_table_list, self.token_rel_pos_table_list, strict=True):
-            bias = absolute.clone()
-            bias[:, :patches, :patches] += image_table(image_buckets)
-            bias[:, patches:, patches:] += text_table(text_buckets)
-            yield bias.unsqueeze(0)
+        text_buckets = cached_text_buckets(absolute.size(-1) - patches, absolute.device)
+        bias = absolute.clone()
+        bias[:, :patches, :patches] += self.image_rel_pos_table_list[index](image_buckets)
+        bias[:, patches:, patches:] += self.token_rel_pos_table_list[index](text_buckets)
+        return bias.unsqueeze(0)
 
     def _positions(self, height: int, width: int, length: int) -> Tensor:
         if self.interpolate_position and height * width > BASE_GRID**2:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from narvl.modules.attention import Attention, Run
 from narvl.modules.packed import pack_linears
@@ -120,6 +121,12 @@ class DecoderLayer(FeedForward):
         if isinstance(cross, Tensor):
             return self.encoder_attn.over_states(side_by_side, cross, bias).view_as(y)
         return self.encoder_attn(side_by_side, *cross, bias).view_as(y)
+
+
+def recomputed(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    """Call a function whose activations the backward pass computes anew, instead of keeping them."""
+    result: Tensor = checkpoint(function, *arguments, use_reentrant=False)
+    return result
 
 
 class SelfCache:

@@ -75,8 +75,9 @@ def pack_linears(owner: nn.Module, *names: str, activation: str = "none", keep: 
     Returns:
         Whether they were packed.
     """
-    linears: list[nn.Linear] = [getattr(owner, name) for name in names]
-    if not all(can_pack(linear.weight) for linear in linears):
+    linears = [getattr(owner, name) for name in names]
+    # In int8 they are no nn.Linear any more.
+    if not all(isinstance(linear, nn.Linear) and can_pack(linear.weight) for linear in linears):
         return False
     for name, linear in zip(names, linears, strict=True):
         setattr(owner, name, PackedLinear(linear.weight, linear.bias, activation, keep))

@@ -31,6 +31,7 @@ from narvl.decoding.candidates import Candidates
 from narvl.decoding.ctc_backends import BACKENDS
 from narvl.decoding.parallel import ParallelGenerator
 from narvl.errors import UsageError
+from narvl.models._precision import PRECISIONS
 from narvl.models.narvl import NARVLModel
 from narvl.models.ofa import unwrap
 from narvl.modules.output_vocabulary import OutputVocabulary
@@ -62,6 +63,13 @@ class VisionLanguageConfig(FairseqDataclass):
     )
     only_rows: Optional[str] = field(
         default=None, metadata={"help": "decode only the rows listed in this file (0-based, one a line)"}
+    )
+    inference_precision: ChoiceEnum(PRECISIONS) = field(  # type: ignore[valid-type]
+        default="float32",
+        metadata={
+            "help": "numbers that fairseq-generate computes with: bfloat16 and float16 for weights and activations,"
+            " int8 for the layers' products on CPUs"
+        },
     )
     ctc_beam: int = field(
         default=0,

@@ -158,7 +158,7 @@ class TestKeptPositions:
     def test_are_computed_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         model = make_model("narvl")
         first = self.states(model)
-        monkeypatch.setattr(type(model.encoder), "_layer_biases", None)
+        monkeypatch.setattr(type(model.encoder), "_layer_bias", None)
         monkeypatch.setattr(type(model.decoder), "_position_biases", None)
         assert torch.equal(self.states(model), first)
 
@@ -240,3 +240,38 @@ def test_a_prepared_model_refuses_training() -> None:
     assert model.answers_only
     with pytest.raises(RuntimeError, match="cannot train"):
         model.train()
+
+
+class TestCheckpointedActivations:
+    """``--checkpoint-activations`` changes what is kept, not what comes out."""
+
+    def train_once(self, family: str, checkpoint: bool) -> tuple[dict[str, Tensor], int]:
+        """Gradients, and the bytes that the forward pass keeps of activations."""
+        model = make_model(family, checkpoint_activations=checkpoint, dropout=0.2, encoder_drop_path_rate=0.3)
+        model.train()
+        net_input = make_input(3, 64, 64, [4, 9, 6], None)
+        if family == "ofa":
+            net_input["prev_output_tokens"] = torch.tensor([[0, 5, 6, 7]]).expand(3, -1)
+        kept: dict[int, int] = {}
+
+        def keep(value: Tensor) -> Tensor:
+            kept[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+            return value
+
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+                logits = model(**net_input)[0]
+            logits.square().mean().backward()
+        return {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}, sum(
+            kept.values()
+        )
+
+    @pytest.mark.parametrize("family", ["ofa", "narvl"])
+    def test_same_gradients_in_less_memory(self, family: str) -> None:
+        expected, usual = self.train_once(family, False)
+        ours, less = self.train_once(family, True)
+        assert ours.keys() == expected.keys()
+        for name, gradient in ours.items():
+            torch.testing.assert_close(gradient, expected[name], msg=lambda text, name=name: f"{name}: {text}")
+        assert less < 0.8 * usual
