@@ -6,34 +6,17 @@ Usage: python benchmarks/tables.py [--check]    (--check: write nothing, fail wh
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import speed_tables
+from records import read, source
 from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-RESULTS = ROOT / "results"
-
-
-def read(name: str) -> dict[str, Any]:
-    """Read a results file."""
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def source(name: str, record: dict[str, Any]) -> str:
-    """Say where figures come from: file, commit, machine, seed."""
-    made = record["provenance"]
-    machine = made["machine"]
-    accelerator = f"accelerator: {machine['accelerator']}"
-    return (
-        f"Source: [results/{name}.json](results/{name}.json), commit {str(made['commit'])[:10]}, seed {made['seed']}, "
-        f"{machine['cpu']}, {machine['cores']} cores, {accelerator}."
-    )
 
 
 def quickstart() -> str:
@@ -170,6 +153,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "blank": blank,
     "tasks": tasks,
     "grounding": grounding,
+    **speed_tables.SECTIONS,
 }
 
 

@@ -140,7 +140,7 @@ install_fairseq() {
 
 install_rest() {
     local packages vision
-    packages=$(section run; section test)
+    packages=$(section run; section plot; section test)
     if [ -n "$torch" ]; then # torchvision's minor version is torch's plus 15
         vision=$("$venv/bin/python" -c 'import torch; print(int(torch.__version__.split(".")[1]) + 15)') || return
         packages=$(printf '%s\n' "$packages" | sed "s/^torchvision==.*/torchvision==0.$vision.*/")

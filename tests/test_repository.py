@@ -13,10 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = [
     *sorted((ROOT / "run_scripts").rglob("*.sh")),
-    *sorted((ROOT / "benchmarks").glob("*.sh")),
+    *sorted((ROOT / "benchmarks").rglob("*.sh")),
     ROOT / ".ci" / "run",
 ]
-SECTIONS = ["build", "torch", "fairseq", "run", "test"]
+SECTIONS = ["build", "torch", "fairseq", "run", "plot", "test"]
 
 
 def tracked_files() -> list[Path]:

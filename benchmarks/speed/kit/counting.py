@@ -1,0 +1,135 @@
+"""What the models must compute and read: operations counted on the real modules, and the time no machine can beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from kit.machine import Machine
+from kit.workloads import Workload, allowed, make_batch
+from narvl.models.narvl import NARVLModel
+
+
+@dataclass(frozen=True)
+class Part:
+    """Work of a part of a model.
+
+    Attributes:
+        flops: operations a sample (a multiplication and an addition are two).
+        fixed_bytes: weights read, for the whole batch.
+        sample_bytes: what is read for each sample besides.
+    """
+
+    flops: float
+    fixed_bytes: float
+    sample_bytes: float = 0.0
+
+    def floor_ms(self, batch: int, machine: Machine) -> float:
+        """Return the milliseconds that a batch takes at least: by the matrix rate or by the bandwidth."""
+        return 1000 * max(
+            self.flops * batch / machine.flops, (self.fixed_bytes + self.sample_bytes * batch) / machine.read
+        )
+
+    def record(self) -> dict[str, float]:
+        """Return the part as results files hold it."""
+        return asdict(self)
+
+
+def _cpu_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+# torch's counter knows the attention kernels of GPUs alone. It is given shapes.
+_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention}
+
+
+def count_flops(work: Callable[[], Any]) -> int:
+    """Count the floating-point operations of products, convolutions and attention (sums and norms are left out)."""
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def marginal_flops(work: Callable[[int], Any]) -> int:
+    """Count what one more sample costs: what a batch shares, such as position biases, is no sample's work.
+
+    Args:
+        work: runs a batch of so many samples. It is run before it is counted, for what is kept from batch to batch.
+    """
+    work(1)
+    return count_flops(lambda: work(2)) - count_flops(lambda: work(1))
+
+
+def weight_bytes(module: nn.Module, leave_out: nn.Module | None = None) -> int:
+    """Count the bytes of a module's weights, without tables, of which a few rows are read."""
+    tables = {id(entry.weight) for entry in module.modules() if isinstance(entry, nn.Embedding)}
+    left = {id(parameter) for parameter in leave_out.parameters()} if leave_out is not None else set()
+    return sum(
+        parameter.numel() * parameter.element_size()
+        for parameter in module.parameters()
+        if id(parameter) not in tables | left
+    )
+
+
+def count_encoder(model: Any, workload: Workload, side: int, device: torch.device) -> tuple[dict[str, Part], Any]:
+    """Count the encoder's parts.
+
+    Returns:
+        ``backbone`` and ``encoder`` (the Transformer), and the encoder's output for one random sample.
+    """
+    encoder, backbone = model.encoder, model.encoder.embed_images
+    inputs = {count: make_batch(workload, count, side, device)["net_input"] for count in (1, 2)}
+    dtype = encoder.embed_tokens.weight.dtype
+    convolutions = count_flops(lambda: backbone(inputs[1]["patch_images"].to(dtype)))
+    with torch.no_grad():
+        total = marginal_flops(lambda count: encoder.forward_torchscript(inputs[count]))
+        output = encoder.forward_torchscript(inputs[1])
+    parts = {
+        "backbone": Part(convolutions, weight_bytes(backbone)),
+        "encoder": Part(total - convolutions, weight_bytes(encoder, leave_out=backbone)),
+    }
+    return parts, output
+
+
+def count_decoder(model: Any, workload: Workload, encoded: Any, beam: int = 1) -> dict[str, Part]:
+    """Count ``decoder`` and ``output`` (the product with the symbols that the task may say).
+
+    Args:
+        model: in evaluation mode; parallel, or autoregressive: then the whole answer's steps are counted.
+        workload: the task.
+        encoded: the encoder's output for one sample.
+        beam: hypotheses of the autoregressive decoder.
+    """
+    table: Tensor = model.decoder.embed_tokens.weight
+    vocabulary, width = table.shape
+    parallel = isinstance(model, NARVLModel)
+    positions = workload.queries if parallel else beam * workload.steps
+    passes = 1 if parallel else workload.steps
+
+    def decode(count: int) -> None:
+        states = encoded.select(torch.zeros(count, dtype=torch.long, device=table.device))
+        if parallel:
+            model.decoder(None, states)
+            return
+        tokens = torch.full((count * beam, workload.steps), 5, device=table.device)
+        incremental: dict[str, Any] = {}
+        for step in range(workload.steps):
+            model.decoder(tokens[:, : step + 1], states, incremental_state=incremental)
+
+    with torch.no_grad():
+        total = marginal_flops(decode)
+    said = int(allowed(workload).sum()) + parallel
+    source, size = encoded.states.size(1), table.element_size()
+    # The parallel decoder reads the encoder's states once; the autoregressive one, its keys and values at every step.
+    keys_values = source * width * size * (1 if parallel else 2 * len(model.decoder.layers) * passes)
+    return {
+        "decoder": Part(
+            total - 2 * positions * width * (vocabulary + parallel), passes * weight_bytes(model.decoder), keys_values
+        ),
+        "output": Part(2 * positions * width * said, passes * said * width * size),
+    }

@@ -1,0 +1,170 @@
+"""Times decoding by model size, image side, batch and task, the encoder apart, beside the floor (see floor.py).
+
+The decoders: AR beam 5 and greedy, by fairseq's search and by the optimised one; NARVL greedy and by CTC beam search.
+Weights are random, the vocabulary has its real size, V = 59,457, and AR decoders are held to the length of the task's
+answers. Decoders take turns; every figure is a median over rounds, every ratio the median of the rounds' ratios.
+On a GPU:
+  python benchmarks/speed/latency.py --device cuda --dtype bfloat16 --sizes base huge --sides 480 --batches 1 8 64
+and once more with --cuda-graphs and another --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+from kit import plots, record
+from kit.compiling import add_compile_options, compile_mode, compile_model
+from kit.counting import count_decoder, count_encoder
+from kit.decoders import DECODERS
+from kit.machine import Machine, measure_machine
+from kit.workloads import DTYPES, SIZES, WORKLOADS, Workload, build_model, freeze, make_batch, prepare_for_inference
+from narvl.errors import UsageError
+from narvl.evaluation.latency import Contender, measure, summarise
+
+_FEWEST_ROUNDS = 3
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser."""
+    parser = record.build_parser(__doc__, "speed_latency")
+    record.add_device(parser)
+    parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32", help="of weights and activations")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["tiny", "base"], help="model sizes")
+    parser.add_argument("--sides", nargs="+", type=record.positive, default=[384], help="image sides, in pixels")
+    parser.add_argument("--batches", nargs="+", type=record.positive, default=[1], help="batch sizes")
+    parser.add_argument("--tasks", nargs="+", choices=tuple(WORKLOADS), default=list(WORKLOADS), help="tasks")
+    parser.add_argument(
+        "--decoders", nargs="+", choices=tuple(DECODERS), help="decoders (default: all that this version has)"
+    )
+    parser.add_argument("--rounds", type=record.positive, default=9, help="rounds that count")
+    parser.add_argument(
+        "--budget",
+        type=record.positive,
+        default=120,
+        help=f"seconds that a cell's rounds may take; long ones get fewer, but {_FEWEST_ROUNDS} at least",
+    )
+    add_compile_options(parser)
+    return parser
+
+
+def chosen_decoders(names: list[str] | None) -> list[str]:
+    """Return the decoders to time.
+
+    Raises:
+        UsageError: a decoder was asked for that this version lacks.
+    """
+    missing = [name for name, decoder in DECODERS.items() if decoder.build is None]
+    for name in names or ():
+        if name in missing:
+            raise UsageError(f"--decoders {name}: this version has no such decoder. Leave it out.")
+    return names or [name for name in DECODERS if name not in missing]
+
+
+def build_contenders(
+    names: list[str], size: str, workload: Workload, side: int, device: torch.device, args: argparse.Namespace
+) -> tuple[list[Contender], dict[str, list[Any]]]:
+    """Build the models and decoders of a cell.
+
+    Returns:
+        The contenders, and for each the parts of its work: the encoder's two, then the decoder's two.
+    """
+    contenders: list[Contender] = []
+    work: dict[str, list[Any]] = {}
+    encoder: dict[str, Any] = {}
+    encoded = None
+    for family in ("ofa", "narvl"):
+        mine = [name for name in names if DECODERS[name].family == family]
+        mine = [name for name in mine if not (DECODERS[name].ctc and workload.alignment != "ctc")]
+        if not mine:
+            continue
+        model = freeze(build_model(family, size, workload, device, args.seed), DTYPES[args.dtype])
+        if not encoder:
+            encoder, encoded = count_encoder(model, workload, side, device)
+        for name in mine:
+            work[name] = [
+                *encoder.values(),
+                *count_decoder(model, workload, encoded, DECODERS[name].beam).values(),
+            ]
+        prepare_for_inference(model)
+        compile_model(model, compile_mode(args))
+        for name in mine:
+            build = DECODERS[name].build
+            assert build is not None
+            generator = build(model, workload)
+
+            def decode(batch: dict[str, Any], model: Any = model, generator: Any = generator) -> None:
+                generator.generate([model], batch)
+
+            contenders.append(Contender(name, DECODERS[name].label, model.encoder, decode))
+    return sorted(contenders, key=lambda contender: list(DECODERS).index(contender.name)), work
+
+
+def measure_cell(
+    names: list[str],
+    size: str,
+    side: int,
+    batch: int,
+    task: str,
+    device: torch.device,
+    machine: Machine,
+    args: argparse.Namespace,
+) -> dict[str, Any]:
+    """Time the decoders on one configuration."""
+    workload = WORKLOADS[task]
+    contenders, work = build_contenders(names, size, workload, side, device, args)
+    inputs = make_batch(workload, batch, side, device, args.seed)
+    measure(contenders, [inputs], 1, device)  # kernels are chosen, biases cached, graphs compiled and captured
+    start = time.perf_counter()
+    measure(contenders, [inputs], 0, device)
+    seconds = time.perf_counter() - start
+    rounds = min(args.rounds, max(_FEWEST_ROUNDS, int(args.budget / seconds)))
+    measure(contenders, [inputs] * (rounds - 1), 0, device)
+    rows = summarise(contenders)
+    for row, contender in zip(rows, contenders, strict=True):
+        floors = [part.floor_ms(batch, machine) for part in work[contender.name]]
+        row["encoder_floor_ms"], row["decoder_floor_ms"] = sum(floors[:2]), sum(floors[2:])
+        row["gflops"] = sum(part.flops for part in work[contender.name]) * batch / 1e9
+        row["rounds_ms"] = [round(value, 3) for value in contender.total_ms]
+        row["encoder_rounds_ms"] = [round(value, 3) for value in contender.encoder_ms]
+    return {"size": size, "side": side, "batch": batch, "task": task, "answer": workload.answer, "rows": rows}
+
+
+def run(args: argparse.Namespace) -> None:
+    """Time every configuration that the results file lacks."""
+    device, names, mode = record.device_of(args), chosen_decoders(args.decoders), compile_mode(args)
+    results = record.Results(args, device=args.device, dtype=args.dtype, compiled=mode)
+    cells = {
+        f"{size} {side} {task} {batch}": (size, side, batch, task)
+        for size, side, task, batch in product(args.sizes, args.sides, args.tasks, args.batches)
+    }
+    wanted = results.wanted(list(cells))
+    if wanted:
+        machine = measure_machine(device, DTYPES[args.dtype])
+        results.facts = {"machine_limits": machine.record()}
+    for key in wanted:
+        cell = measure_cell(names, *cells[key], device, machine, args)
+        results.add(key, cell)
+        columns = ["decoding", "median_ms", "encoder_ms", "decoder_ms", "encoder_floor_ms", "decoder_floor_ms"]
+        rows = [[row[column] for column in [*columns, "speedup", "samples"]] for row in cell["rows"]]
+        headers = [key, "ms", "encoder", "decoder", "encoder's floor", "decoder's floor", "speed-up", "rounds"]
+        sys.stdout.write(tabulate(rows, headers=headers, floatfmt=".2f", tablefmt="github") + "\n\n")
+        gc.collect()
+    plots.draw("latency", results.path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    return record.execute(run, build_parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""Builds the README's tables of benchmarks/speed from its results files; what was not measured yet has no table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+import records
+from tabulate import tabulate
+
+#: Results files beside the CPU's: the same measurement elsewhere.
+_VARIANTS = ("", "_cuda", "_cuda_graphs")
+
+
+def latency() -> str:
+    """Build the tables of latency: one a file, a row a configuration."""
+    return _tables("speed_latency", _latency_table)
+
+
+def loss() -> str:
+    """Build the table of the Q-CTC loss."""
+    return _tables("speed_loss", _loss_table)
+
+
+def training() -> str:
+    """Build the table of training steps."""
+    return _tables("speed_training", _training_table)
+
+
+def loading() -> str:
+    """Build the table of data loading."""
+    return _tables("speed_loading", _loading_table)
+
+
+def generation() -> str:
+    """Build the table of fairseq-generate from end to end."""
+    return _tables("speed_generation", _generation_table)
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "speed-latency": latency,
+    "speed-loss": loss,
+    "speed-training": training,
+    "speed-loading": loading,
+    "speed-generation": generation,
+}
+
+
+def _tables(name: str, build: Callable[[dict[str, Any]], str]) -> str:
+    """Build a table for each of a measurement's files that exists, its source below and its plot's place beside."""
+    found = []
+    for variant in _VARIANTS:
+        file = name + variant
+        if not (records.RESULTS / f"{file}.json").is_file():
+            continue
+        record = records.read(file)
+        plot = (
+            f" Plot: [results/{file}.svg](results/{file}.svg)." if (records.RESULTS / f"{file}.svg").is_file() else ""
+        )
+        found.append(f"{build(record)}\n\n{_conditions(record['settings'])} {records.source(file, record)}{plot}")
+    return "\n\n".join(found) or "Not run yet."
+
+
+def _conditions(settings: dict[str, Any]) -> str:
+    """Write a file's settings as a sentence."""
+    said = [f"{key.replace('_', ' ')} {value}" for key, value in settings.items() if value not in (False, "none")]
+    return f"Conditions: {', '.join(said)}."
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def _ratio(base: Sequence[float], other: Sequence[float]) -> float:
+    """Return the median of the rounds' ratios."""
+    return median(one / two for one, two in zip(base, other, strict=True))
+
+
+def _latency_table(record: dict[str, Any]) -> str:
+    rows = []
+    for cell in record["cells"].values():
+        by_name = {row["name"]: row for row in cell["rows"]}
+        narvl = by_name.get("narvl")
+        if narvl is None:
+            continue
+        share = median(
+            (whole - encoder) / encoder
+            for whole, encoder in zip(narvl["rounds_ms"], narvl["encoder_rounds_ms"], strict=True)
+        )
+        floor = narvl["encoder_floor_ms"] + narvl["decoder_floor_ms"]
+
+        def against(name: str, by_name: dict[str, Any] = by_name, narvl: dict[str, Any] = narvl) -> str:
+            if name not in by_name:
+                return "-"
+            return f"{_ratio(by_name[name]['rounds_ms'], narvl['rounds_ms']):.2f}x"
+
+        rows.append(
+            [
+                f"{cell['task']}, {cell['size']}, {cell['side']} px, batch {cell['batch']}",
+                f"{narvl['median_ms']:.0f} ({narvl['median_ms_q1']:.0f}-{narvl['median_ms_q3']:.0f})",
+                f"{narvl['encoder_ms']:.0f} + {narvl['decoder_ms']:.0f}",
+                f"{share:.1%}",
+                f"{floor:.0f} ({narvl['median_ms'] / floor:.1f}x)",
+                *(against(name) for name in ("ar5-fairseq", "ar1-fairseq", "ar5-optimised", "ar1-optimised")),
+            ]
+        )
+    headers = ["NARVL greedy", "ms (quartiles)", "encoder + decoder", "decoder to encoder", "floor ms (distance)"]
+    headers += ["fairseq's AR beam 5", "fairseq's AR greedy", "optimised AR beam 5", "optimised AR greedy"]
+    return (
+        _table(headers, rows) + "\n\nMilliseconds are a batch's, medians; the last four columns are how many times "
+        "longer the AR decoder takes, end to end: medians of the ratios of rounds in which all took turns."
+    )
+
+
+def _loss_table(record: dict[str, Any]) -> str:
+    rows = []
+    for cell in record["cells"].values():
+        plain, *others = cell["rows"]
+        for row in others:
+            rows.append(
+                [
+                    f"N {cell['queries']}, batch {cell['batch']}, smoothing {cell['label_smoothing']}: {row['loss']}",
+                    f"{plain['median_ms']:.1f}",
+                    f"{row['median_ms']:.1f} ({row['median_ms_q1']:.1f}-{row['median_ms_q3']:.1f})",
+                    f"{row['speedup']:.2f}x",
+                    f"{cell['floor_ms']:.1f} ({row['median_ms'] / cell['floor_ms']:.1f}x)",
+                    f"{plain['peak_bytes'] / 1e6:.0f}",
+                    f"{row['peak_bytes'] / 1e6:.0f}",
+                    f"{cell['logits_bytes'] / 1e6:.0f}",
+                    f"{row['gradient_difference']:.0e}",
+                ]
+            )
+    headers = ["Q-CTC, forward + backward", "plain ms", "ms (quartiles)", "faster", "floor ms (distance)", "plain MB"]
+    return _table([*headers, "MB", "logits MB", "gradient's difference"], rows) + (
+        "\n\nMB are the peak beyond the logits. The floor reads the logits twice and writes the gradient once. The "
+        "gradient's difference is the largest one, as a share of the largest gradient."
+    )
+
+
+def _training_table(record: dict[str, Any]) -> str:
+    rows = []
+    for cell in record["cells"].values():
+        for row in cell["rows"]:
+            parts = " + ".join(f"{part['median']:.0f}" for part in row["parts_ms"].values())
+            rows.append(
+                [
+                    f"{cell['size']}, {cell['side']} px, batch {cell['batch']}: {row['model']}",
+                    f"{row['median_ms']:.0f} ({row['median_ms_q1']:.0f}-{row['median_ms_q3']:.0f})",
+                    parts,
+                    f"{row['peak_bytes'] / 1e9:.2f}",
+                    f"{row['kept_bytes'] / 1e9:.2f}",
+                ]
+            )
+    headers = ["training step", "ms (quartiles)", "forward + backward + optimiser", "peak GB"]
+    return _table([*headers, "of it weights, gradients, Adam"], rows)
+
+
+def _loading_table(record: dict[str, Any]) -> str:
+    texts = []
+    for cell in record["cells"].values():
+        if "photo" in cell:
+            rows = [
+                [
+                    row["workers"],
+                    f"{row['rows_per_s']['median']:.0f} ({row['rows_per_s']['q1']:.0f}-{row['rows_per_s']['q3']:.0f})",
+                    f"{row['first_batch_s']['median']:.1f}",
+                ]
+                for row in cell["rows"]
+            ]
+            photo = "{} x {}".format(*cell["photo"])
+            headers = [f"workers ({photo} JPEGs to {cell['side']} px)", "rows a second (quartiles)"]
+            texts.append(_table([*headers, "s to the first batch"], rows))
+        else:
+            index, first = (f"{cell[key] / 1e6:.0f} MB" for key in ("index_peak_bytes", "first_batch_peak_bytes"))
+            texts.append(
+                f"A TSV of {cell['rows']:,} rows ({cell['file_bytes'] / 1e9:.1f} GB): indexed in "
+                f"{cell['index_s']:.1f} s, {index} at the peak; the first shuffled batch after "
+                f"{cell['first_batch_s']:.1f} s, index included, {first} at the peak; "
+                f"{cell['lookups_per_s']:,.0f} random reads a second."
+            )
+    return "\n\n".join(texts)
+
+
+def _generation_table(record: dict[str, Any]) -> str:
+    rows = []
+    for cell in record["cells"].values():
+        for row in cell["rows"]:
+            rate = row["rows_per_s_after_start"]
+            rows.append(
+                [
+                    f"{cell['size']}, {cell['side']} px, batch {cell['batch']}: {row['label']}",
+                    f"{row['rows_per_s']['median']:.2f}",
+                    f"{rate['median']:.2f} ({rate['q1']:.2f}-{rate['q3']:.2f})",
+                    f"{row['speedup_after_start']['median']:.2f}x",
+                    f"{row['outside_decoding_after_start']['median']:.0%}",
+                    f"{row['one_batch_s']['median']:.1f}",
+                ]
+            )
+    headers = ["fairseq-generate", "rows a second", "after the start (quartiles)", "faster", "of it outside decoding"]
+    return _table([*headers, "s for one batch alone"], rows)
