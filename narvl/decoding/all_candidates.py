@@ -8,13 +8,10 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from narvl.decoding.beam import CandidateEnsemble
 from narvl.decoding.candidates import Candidates
+from narvl.decoding.ensemble import CandidateEnsemble, States
 from narvl.errors import UsageError
 from narvl.models.ofa import OFAModel
-
-#: fairseq's store of what decoding keeps between steps, one of each model.
-States = list[dict[str, Any]]
 
 
 class _Pass(NamedTuple):
@@ -40,7 +37,7 @@ class AllCandidatesGenerator:
         candidates: the answers.
         nbest: answers returned for each row.
         chunk: prefixes decoded in a pass, those of all the batch's sentences together; what memory grows with
-            (``chunk`` * V logits).
+            (``chunk`` logits of each symbol that candidates say, or of all V where there are several models).
         temperature: the logits' divisor.
 
     Raises:
@@ -69,7 +66,6 @@ class AllCandidatesGenerator:
         self.chunk = chunk
         self.temperature = temperature
         self.ensemble = CandidateEnsemble(models, candidates)
-        self.ensemble.eval()
 
     @torch.no_grad()
     def generate(

@@ -96,18 +96,19 @@ class Trie:
         within = torch.arange(len(rows), device=nodes.device) - (counts.cumsum(0) - counts)[rows]
         return rows, starts[rows] + within
 
-    def restrict(self, log_probs: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def restrict(self, log_probs: Tensor, columns: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give all probability to the tokens that may follow.
 
         Args:
-            log_probs: over the whole vocabulary (R, V).
+            log_probs: over the vocabulary, or the part of it that sequences say (R, K); a row may lack a constant.
+            columns: the column of each edge's token (E,).
             nodes: what each row said so far (R,).
 
         Returns:
             Of each token that may follow: its row, its edge, and its log-probability, normalised over its row's.
         """
         rows, edges = self.children(nodes)
-        values = log_probs[rows, self.tokens[edges]]
+        values = log_probs[rows, columns[edges]]
         peaks = values.new_full((len(nodes),), float("-inf")).scatter_reduce(0, rows, values, "amax")
         values = values - peaks[rows]
         totals = torch.zeros_like(peaks).index_add(0, rows, values.exp())

@@ -30,9 +30,11 @@ from narvl.errors import DataError, UsageError
 logger = logging.getLogger(__name__)
 
 # Of the task's settings, those that no text depends on. Batches are free as well: what shares a batch changes how
-# sums are rounded, and so a text only where two hypotheses have the same score up to the last digits.
+# sums are rounded, and so a text only where two hypotheses have the same score up to the last digits. So does the
+# search, of which both say the same.
 _WITHOUT_EFFECT = (
     "_name",
+    "ar_search",
     "data",
     "bpe_dir",
     "only_rows",

@@ -94,7 +94,7 @@ class Attention(nn.Module):
         Args:
             x: attending side (B, T, D).
             states: attended side (B, L, D).
-            bias: added to the scaled scores; (1 or B, H, T, L), -inf where attention is forbidden.
+            bias: added to the scaled scores; (1 or B, H, 1 or T, L), -inf where attention is forbidden.
 
         Returns:
             (B, T, D).
@@ -103,7 +103,7 @@ class Attention(nn.Module):
         key, value = (linear.weight.view(self.heads, -1, width) for linear in (self.k_proj, self.v_proj))
         queries = (self._split(self.q_proj(x)) * self.scale) @ key  # (B, H, T, D)
         scores = torch.baddbmm(
-            bias.expand(batch, -1, -1, -1).flatten(1, 2), queries.flatten(1, 2), states.transpose(1, 2)
+            bias.expand(batch, -1, length, -1).flatten(1, 2), queries.flatten(1, 2), states.transpose(1, 2)
         )
         weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)  # (B, H * T, L)
         context = (weights @ states).view(batch, self.heads, length, width) @ value.transpose(1, 2)

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from narvl.modules.layers import Attended, DecoderLayer, SelfCache, recomputed
+from narvl.modules.layers import Attended, DecoderLayer, recomputed
 from narvl.modules.positions import (
     TEXT_RELATIVE_ROWS,
     RelativeBias,
     absolute_bias,
     cached_text_buckets,
 )
+from narvl.modules.self_cache import SelfCache
 from narvl.modules.weight_cache import WeightCache
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class DecoderStack(nn.Module):
         self_biases: list[Tensor],
         cross_bias: Tensor,
         cross: Sequence[Attended],
-        past: list[SelfCache] | None = None,
+        past: SelfCache | None = None,
     ) -> Tensor:
         """Run all layers and the last LayerNorm over an embedded sequence (B, T, D)."""
         for index, layer in enumerate(self.layers):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from narvl.modules.attention import Attention, Run
 from narvl.modules.packed import pack_linears
+from narvl.modules.self_cache import LayerCache
 
 #: What a decoder layer attends to of the encoder: keys and values (B, H, P+S, D/H), or unprojected states (B, P+S, D).
 Attended: TypeAlias = tuple[Tensor, Tensor] | Tensor
@@ -92,7 +92,7 @@ class DecoderLayer(FeedForward):
         self_bias: Tensor,
         cross: Attended,
         cross_bias: Tensor,
-        past: SelfCache | None = None,
+        past: LayerCache | None = None,
     ) -> Tensor:
         """Apply the layer.
 
@@ -127,28 +127,3 @@ def recomputed(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
     """Call a function whose activations the backward pass computes anew, instead of keeping them."""
     result: Tensor = checkpoint(function, *arguments, use_reentrant=False)
     return result
-
-
-class SelfCache:
-    """Keys and values of the positions decoded so far, for one layer: (B, H, T, D/H) each."""
-
-    def __init__(self) -> None:
-        self._keys: Tensor | None = None
-        self._values: Tensor | None = None
-
-    @property
-    def rows(self) -> int:
-        """Number of batch rows held."""
-        return 0 if self._keys is None else self._keys.size(0)
-
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add new positions; return all keys and values."""
-        if self._keys is not None and self._values is not None:
-            keys, values = torch.cat([self._keys, keys], dim=2), torch.cat([self._values, values], dim=2)
-        self._keys, self._values = keys, values
-        return keys, values
-
-    def reorder(self, order: Tensor) -> None:
-        """Keep the batch rows ``order``."""
-        if self._keys is not None and self._values is not None:
-            self._keys, self._values = self._keys.index_select(0, order), self._values.index_select(0, order)

@@ -13,7 +13,8 @@ from narvl.modules.weight_cache import WeightCache
 
 # Forbidden symbols between allowed ones are computed and masked where they are so few: one product is faster than two.
 _LARGEST_GAP = 256
-# Slices of the table are used as they lie; with more of them than this its rows are gathered, once.
+# Slices of the table are used as they lie; with more of them than this, or with as many forbidden symbols in them as
+# allowed ones, its rows are gathered, once.
 _MOST_SLICES = 4
 # Tables whose rows are kept: one for each model of an ensemble.
 _KEPT = 8
@@ -40,7 +41,8 @@ class OutputVocabulary:
                 slices[-1] = slice(slices[-1].start, symbol + 1)
             else:
                 slices.append(slice(symbol, symbol + 1))
-        self._slices = slices if len(slices) <= _MOST_SLICES else []
+        spanned = sum(part.stop - part.start for part in slices)
+        self._slices = slices if len(slices) <= _MOST_SLICES and spanned < 2 * len(said) else []
         self.symbols = (
             torch.cat([torch.arange(part.start, part.stop) for part in slices]) if self._slices else torch.tensor(said)
         )

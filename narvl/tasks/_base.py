@@ -26,10 +26,10 @@ from narvl.data.sample import Example, SampleMaker
 from narvl.data.tsv import COLUMNS, TsvFile
 from narvl.data.vocabulary import Vocabulary
 from narvl.decoding.all_candidates import AllCandidatesGenerator
-from narvl.decoding.beam import BeamGenerator
 from narvl.decoding.candidates import Candidates
 from narvl.decoding.ctc_backends import BACKENDS
 from narvl.decoding.parallel import ParallelGenerator
+from narvl.decoding.search import SEARCHES, build_search
 from narvl.errors import UsageError
 from narvl.models._precision import PRECISIONS
 from narvl.models.narvl import NARVLModel
@@ -69,6 +69,13 @@ class VisionLanguageConfig(FairseqDataclass):
         metadata={
             "help": "numbers that fairseq-generate computes with: bfloat16 and float16 for weights and activations,"
             " int8 for the layers' products on CPUs"
+        },
+    )
+    ar_search: ChoiceEnum(list(SEARCHES)) = field(  # type: ignore[valid-type]
+        default="optimised",
+        metadata={
+            "help": "who does the beam search of autoregressive models; both say the same. What the optimised one lacks"
+            " (sampling, prefixes, constraints, language models) fairseq does in any case"
         },
     )
     ctc_beam: int = field(
@@ -211,8 +218,10 @@ class VisionLanguageTask(FairseqTask):
                 models, self.target_dictionary, candidates, nbest=nbest, temperature=temperature
             )
 
-        def beam(models: list[Any], dictionary: Any, **options: Any) -> BeamGenerator:
-            return BeamGenerator(models, dictionary, allowed=self.allowed(), candidates=candidates, **options)
+        def beam(models: list[Any], dictionary: Any, **options: Any) -> Any:
+            prefix_size = getattr(args, "prefix_size", 0)
+            name = str(self.cfg.ar_search)
+            return build_search(name, models, dictionary, self.allowed(), candidates, prefix_size, **options)
 
         return super().build_generator(models, args, beam, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
 

@@ -99,8 +99,15 @@ class Table(torch.nn.Module):
             self.probabilities = probabilities
             self.prefixes: list[tuple[tuple[int, ...], ...]] = []
 
+        def begin(self, *args: Any) -> None:
+            """Prepare nothing."""
+
         def forward(
-            self, tokens: torch.Tensor, encoder_out: torch.Tensor, incremental_state: dict[str, Any]
+            self,
+            tokens: torch.Tensor,
+            encoder_out: torch.Tensor,
+            incremental_state: dict[str, Any],
+            vocabulary: Any = None,
         ) -> tuple[torch.Tensor, dict[str, Any]]:
             rows = incremental_state.get("sentences")
             if rows is None:
@@ -113,7 +120,12 @@ class Table(torch.nn.Module):
             for row, (sentence, prefix) in enumerate(zip(rows.tolist(), said, strict=True)):
                 for token, probability in self.probabilities[sentence].get(prefix, {}).items():
                     logits[row, 0, token] = math.log(probability)
+            if vocabulary is not None:
+                logits = vocabulary.logits(logits, torch.eye(len(self.dictionary)))
             return logits, {"attn": [None]}
+
+        def reorder(self, incremental_state: dict[str, Any], order: torch.Tensor, *args: Any) -> None:
+            self.reorder_incremental_state_scripting(incremental_state, order)
 
         def reorder_incremental_state_scripting(
             self, incremental_state: dict[str, Any], new_order: torch.Tensor

@@ -177,7 +177,7 @@ class TestAllowed:
     def test_probabilities_are_normalised_over_what_is_allowed(
         self, model: Any, dictionary: Dictionary, net_input: dict[str, Tensor], allowed: Tensor
     ) -> None:
-        from narvl.decoding.beam import SentenceEnsemble
+        from narvl.decoding.ensemble import SentenceEnsemble
 
         ensemble = SentenceEnsemble([model], allowed)
         encoder_outs = ensemble.forward_encoder(net_input)

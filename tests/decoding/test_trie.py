@@ -38,7 +38,7 @@ def test_what_may_follow_has_all_the_probability() -> None:
     trie = Trie(SEQUENCES, SIZE, END)
     log_probs = torch.randn(3, SIZE, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
     nodes = trie.walk(torch.tensor([[3], [6], [11]]))
-    rows, edges, values = trie.restrict(log_probs, nodes)
+    rows, edges, values = trie.restrict(log_probs, trie.tokens, nodes)
     assert rows.tolist() == [0, 0, 0, 1, 2]
     assert trie.tokens[edges].tolist() == [END, 4, 5, 7, END]
     expected = log_probs[0, [END, 4, 5]].log_softmax(0)

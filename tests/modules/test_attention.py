@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from narvl.modules.attention import Attention, mask_keys
-from narvl.modules.layers import SelfCache
 
 WIDTH, HEADS = 12, 3
 
@@ -84,19 +83,3 @@ class TestMask:
     def test_without_padding_the_bias_stays_shared(self) -> None:
         bias = torch.zeros(1, 1, 2, 3)
         assert mask_keys(bias, None) is bias
-
-
-def test_cache_appends_and_reorders() -> None:
-    cache = SelfCache()
-    assert cache.rows == 0
-    cache.reorder(torch.tensor([0]))  # nothing to reorder yet
-    first, second = (
-        torch.full((2, 1, 1, 1), value) * torch.tensor([1.0, 2.0]).view(2, 1, 1, 1) for value in (1.0, 10.0)
-    )
-    cache.append(first, -first)
-    keys, values = cache.append(second, -second)
-    assert (keys.flatten().tolist(), values.flatten().tolist()) == ([1.0, 10.0, 2.0, 20.0], [-1.0, -10.0, -2.0, -20.0])
-    cache.reorder(torch.tensor([1, 1, 0]))
-    assert cache.rows == 3
-    keys, _ = cache.append(torch.zeros(3, 1, 1, 1), torch.zeros(3, 1, 1, 1))
-    assert keys.flatten().tolist() == [2.0, 20.0, 0.0, 2.0, 20.0, 0.0, 1.0, 10.0, 0.0]
