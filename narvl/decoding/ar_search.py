@@ -83,8 +83,9 @@ class ARSearch:
         self.ensemble = build_ensemble(models, allowed, candidates, no_repeat_ngram_size, min_len)
         self.bos: int = dictionary.bos()
         self.eos: int = dictionary.eos()
-        self.beam = min(beam_size, len(dictionary) - 1)
-        self.max_len_a, self.max_len_b = (max_len_a, max_len_b) if candidates is None else (0, candidates.longest)
+        self.beam_size = min(beam_size, len(dictionary) - 1)
+        self.max_len_a = max_len_a if candidates is None else 0
+        self.max_len_b = max_len_b if candidates is None else candidates.longest
         self.min_len = min_len
         self.no_repeat_ngram_size = no_repeat_ngram_size
         self.normalize_scores = normalize_scores
@@ -124,7 +125,7 @@ class ARSearch:
         source = sample["net_input"]["src_tokens"]
         last = self._last_step(source.size(1))
         encoder_outs = self.ensemble.forward_encoder(sample["net_input"])
-        states = self.ensemble.begin(encoder_outs, last + 1, self.beam)
+        states = self.ensemble.begin(encoder_outs, last + 1, self.beam_size)
         ended: list[list[dict[str, Any]]] = [[] for _ in source]
         going_on = list(range(len(source)))
         begun = source.new_full((len(source), 1), self.bos)
@@ -133,7 +134,7 @@ class ARSearch:
             log_probs = self.ensemble.next_log_probs(hypotheses.tokens, encoder_outs, states, self.temperature)
             found = self._continue(log_probs, hypotheses, len(going_on), step == last)
             self._collect(found, hypotheses, [ended[sentence] for sentence in going_on])
-            left = [place for place, sentence in enumerate(going_on) if len(ended[sentence]) < self.beam]
+            left = [place for place, sentence in enumerate(going_on) if len(ended[sentence]) < self.beam_size]
             if not left or step == last:
                 break
             sentences = None
@@ -142,7 +143,7 @@ class ARSearch:
                 going_on = [going_on[place] for place in left]
                 found = _Continuations(*(tensor[sentences] for tensor in found))
             order, hypotheses = self._advance(found, hypotheses)
-            if self.beam > 1 or sentences is not None:
+            if self.beam_size > 1 or sentences is not None:
                 self.ensemble.reorder(states, order, sentences)
         if not all(ended):
             raise UsageError(
@@ -167,7 +168,7 @@ class ARSearch:
             values, rows = (log_probs[:, self._end] + totals[:, 0]).view(sentences, -1).sort(descending=True)
             return _Continuations(values, torch.full_like(rows, self._end), first + rows)
         self._forbid(log_probs, hypotheses.tokens)
-        wanted = 2 * self.beam if self.beam > 1 else 1
+        wanted = 2 * self.beam_size if self.beam_size > 1 else 1
         values, columns = log_probs.topk(min(wanted, log_probs.size(1)))
         of_each = values.size(1)
         values, columns = (values + totals).view(sentences, -1), columns.view(sentences, -1)
@@ -195,12 +196,14 @@ class ARSearch:
 
     def _collect(self, found: _Continuations, hypotheses: _Hypotheses, ended: list[list[dict[str, Any]]]) -> None:
         """Add to ``ended``, a list a sentence, the hypotheses that end among the beam's best continuations."""
-        ending = found.totals.masked_fill(found.columns != self._end, float("-inf"))[:, : self.beam]
+        ending = found.totals.masked_fill(found.columns != self._end, float("-inf"))[:, : self.beam_size]
         places: list[int] = []
         ranks: list[int] = []
         totals = ending.tolist()  # the step's wait for the device
         for place, row in enumerate(totals):
-            new = [rank for rank, total in enumerate(row) if total > float("-inf")][: self.beam - len(ended[place])]
+            new = [rank for rank, total in enumerate(row) if total > float("-inf")][
+                : self.beam_size - len(ended[place])
+            ]
             places += [place] * len(new)
             ranks += new
         if not places:
@@ -222,9 +225,9 @@ class ARSearch:
 
     def _advance(self, found: _Continuations, hypotheses: _Hypotheses) -> tuple[Tensor, _Hypotheses]:
         """Go on with the best continuations that do not end; return the rows that they continue too (R,)."""
-        if self.beam > 1:
+        if self.beam_size > 1:
             ending = found.columns == self._end
-            best = ending.to(torch.uint8).argsort(dim=1, stable=True)[:, : self.beam]
+            best = ending.to(torch.uint8).argsort(dim=1, stable=True)[:, : self.beam_size]
             # Where too few do not end, the beam is filled up by what nothing comes of.
             found = found._replace(totals=found.totals.masked_fill(ending, float("-inf")))
             found = _Continuations(*(tensor.gather(1, best) for tensor in found))

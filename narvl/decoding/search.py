@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 #: Values of ``--ar-search``.
 SEARCHES = ("optimised", "fairseq")
 
+# Options of fairseq's search alone, which are not set where ours is built.
+_FAIRSEQ_S = ("search_strategy", "match_source_len", "lm_model", "lm_weight")
+
 
 def build_search(
     name: str,
@@ -41,22 +44,17 @@ def build_search(
         prefix_size: tokens of the target that are given to the search.
         options: those of fairseq's ``SequenceGenerator``.
     """
+    other_strategy = not isinstance(options.get("search_strategy"), BeamSearch | None)
     lacking = {
-        "--sampling, --diverse-beam-groups, --diversity-rate, --constraints or --match-source-len": type(
-            options.get("search_strategy", BeamSearch(dictionary))
-        )
-        is not BeamSearch,
+        "--sampling, --diverse-beam-groups, --diversity-rate, --constraints": other_strategy,
+        "--match-source-len": options.get("match_source_len", False),
         "--prefix-size": prefix_size > 0,
         "--lm-path": options.get("lm_model") is not None,
     }
-    reasons = [flags for flags, given in lacking.items() if given]
+    reasons = [flag for flag, given in lacking.items() if given]
     if name == "optimised" and not reasons:
-        ours = {name: value for name, value in options.items() if name not in _FAIRSEQ_S}
+        ours = {option: value for option, value in options.items() if option not in _FAIRSEQ_S}
         return ARSearch(models, dictionary, allowed, candidates=candidates, **ours)
     if name == "optimised":
-        logger.info("%s: by fairseq's search", "; ".join(reasons))
+        logger.info("%s: searched by fairseq", ", ".join(reasons))
     return BeamGenerator(models, dictionary, allowed, candidates=candidates, **options)
-
-
-# Options of fairseq's search alone, which are not set where ours is built.
-_FAIRSEQ_S = ("search_strategy", "match_source_len", "lm_model", "lm_weight")

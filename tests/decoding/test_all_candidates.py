@@ -15,8 +15,10 @@ from torch import Tensor
 
 from narvl.data.vocabulary import Vocabulary
 from narvl.decoding.all_candidates import AllCandidatesGenerator
+from narvl.decoding.ar_search import ARSearch
 from narvl.decoding.beam import BeamGenerator
 from narvl.decoding.candidates import Candidates
+from narvl.decoding.search import build_search
 from narvl.errors import UsageError
 
 SmallModel = Callable[..., Any]
@@ -99,16 +101,18 @@ class TestKnownProbabilities:
     ) -> None:
         models = [table(LEAKY)]
         every = generate(AllCandidatesGenerator(models, dictionary, candidates, nbest=5))
-        beam = BeamGenerator(models, dictionary, candidates=candidates, beam_size=5, normalize_scores=False)
         assert probabilities(every[0]) == pytest.approx(ANSWERS, abs=1e-6)
-        assert probabilities(generate(beam)[0]) == pytest.approx(ANSWERS, abs=1e-6)
+        for search in (BeamGenerator, ARSearch):
+            beam = search(models, dictionary, candidates=candidates, beam_size=5, normalize_scores=False)
+            assert probabilities(generate(beam)[0]) == pytest.approx(ANSWERS, abs=1e-6)
         assert sum(probabilities(every[0]).values()) == pytest.approx(1.0)
 
+    @pytest.mark.parametrize("search", [BeamGenerator, ARSearch])
     @pytest.mark.parametrize("beam", [1, 2, 3, 4, 5, 6, 20, 35])
     def test_a_beam_may_be_larger_than_the_candidates(
-        self, dictionary: Dictionary, table: Callable[..., Any], candidates: Candidates, beam: int
+        self, dictionary: Dictionary, table: Callable[..., Any], candidates: Candidates, beam: int, search: Any
     ) -> None:
-        generator = BeamGenerator(
+        generator = search(
             [table(LEAKY, OTHER)], dictionary, candidates=candidates, beam_size=beam, normalize_scores=False
         )
         for row, expected in zip(generate(generator, 2), (ANSWERS, OTHER_ANSWERS), strict=True):
@@ -185,8 +189,9 @@ class TestKnownProbabilities:
         expected = {(A,): 0.29 / 1.1, (B,): 0.81 / 1.1}
         [row] = generate(AllCandidatesGenerator(models, dictionary, candidates, nbest=2))
         assert probabilities(row) == pytest.approx(expected, abs=1e-6)
-        beam = BeamGenerator(models, dictionary, candidates=candidates, beam_size=2, normalize_scores=False)
-        assert probabilities(generate(beam)[0]) == pytest.approx(expected, abs=1e-6)
+        for search in (BeamGenerator, ARSearch):
+            beam = search(models, dictionary, candidates=candidates, beam_size=2, normalize_scores=False)
+            assert probabilities(generate(beam)[0]) == pytest.approx(expected, abs=1e-6)
 
     def test_temperature(self, dictionary: Dictionary, table: Callable[..., Any], candidates: Candidates) -> None:
         every = generate(AllCandidatesGenerator([table(OTHER)], dictionary, candidates, nbest=5, temperature=3.0))
@@ -259,14 +264,47 @@ class TestRandomModel:
         size = len(texts)
         used = models[:number]
         every = self.run(AllCandidatesGenerator(used, vocabulary.dictionary, texts, nbest=size), net_input)
-        beam = BeamGenerator(
-            used, vocabulary.dictionary, candidates=texts, beam_size=size + extra, normalize_scores=False
-        )
-        equal(every, self.run(beam, net_input))
+        for search in (BeamGenerator, ARSearch):
+            beam = search(used, vocabulary.dictionary, candidates=texts, beam_size=size + extra, normalize_scores=False)
+            equal(every, self.run(beam, net_input))
         assert [len(row) for row in every] == [size] * 4
         assert len({tuple(tuple(h["tokens"].tolist()) for h in row) for row in every}) == 4, "rows must differ"
         for row in every:
             assert sum(math.exp(hypothesis["score"]) for hypothesis in row) == pytest.approx(1.0, abs=1e-4)
+
+    @pytest.mark.parametrize("beam", [1, 3, 8])
+    def test_both_beam_searches_agree(
+        self,
+        vocabulary: Vocabulary,
+        texts: Candidates,
+        models: list[Any],
+        net_input: dict[str, Tensor],
+        beam: int,
+    ) -> None:
+        for used in (models, models[:1]):
+            ours, theirs = (
+                self.run(
+                    search(used, vocabulary.dictionary, candidates=texts, beam_size=beam, normalize_scores=False),
+                    net_input,
+                )
+                for search in (ARSearch, BeamGenerator)
+            )
+            equal(ours, theirs)
+
+    def test_logits_of_the_candidates_tokens_alone_are_enough(
+        self, vocabulary: Vocabulary, texts: Candidates, models: list[Any], net_input: dict[str, Tensor]
+    ) -> None:
+        """A model asked for them alone, and averaged with itself, which takes its whole vocabulary."""
+        widths: list[int] = []
+        model = models[0]
+        hook = model.decoder.register_forward_hook(lambda module, inputs, output: widths.append(output[0].size(-1)))
+        alone, twice = (
+            self.run(AllCandidatesGenerator([model] * number, vocabulary.dictionary, texts, nbest=24), net_input)
+            for number in (1, 2)
+        )
+        hook.remove()
+        equal(alone, twice)
+        assert set(widths) == {len({int(token) for tokens in texts.tokens for token in tokens})}
 
     @pytest.mark.parametrize("chunk", [1, 7, 20])
     def test_chunks_change_nothing(
@@ -317,6 +355,7 @@ class TestRandomModel:
             AllCandidatesGenerator([model], vocabulary.dictionary, texts, chunk=5),
             BeamGenerator([model], vocabulary.dictionary, candidates=texts, beam_size=5),
             BeamGenerator([model], vocabulary.dictionary, beam_size=5, max_len_b=8),
+            ARSearch([model], vocabulary.dictionary, beam_size=5, max_len_b=40),
         ):
             encoded.clear()
             projected.clear()
@@ -346,7 +385,7 @@ class TestRefusals:
         flag: str,
     ) -> None:
         with pytest.raises(UsageError, match=f"{flag}: candidate answers"):
-            BeamGenerator([table(FREE)], dictionary, candidates=candidates, **option)
+            build_search("optimised", [table(FREE)], dictionary, None, candidates, **option)
 
     def test_prefixes(self, dictionary: Dictionary, table: Callable[..., Any], candidates: Candidates) -> None:
         sample = {"net_input": {"src_tokens": torch.zeros(1, 3, dtype=torch.long)}}

@@ -85,6 +85,39 @@ def test_a_sentence_s_hypotheses_may_grow_in_number_and_go_two_ways(model: Any, 
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("positions", [None, 9, 40])
+def test_shallow_copies_of_the_state_do_not_interfere(
+    model: Any, net_input: dict[str, Tensor], positions: int | None
+) -> None:
+    """Neither before nor after a reordering, whoever goes on first; with the encoder's states projected or not."""
+    encoder_out = model.encoder(**net_input)
+    random = torch.Generator().manual_seed(11)
+    state: dict[str, Any] = {}
+    if positions is not None:
+        model.decoder.begin(encoder_out, state, positions, hypotheses=1)
+    branches = [(torch.zeros(4, 1, dtype=torch.long), torch.arange(4), state)]
+    for length in range(1, 8):
+        for tokens, rows, branch in branches:
+            step, _ = model.decoder(tokens, encoder_out, incremental_state=branch)
+            whole, _ = model(**{name: tensor[rows] for name, tensor in net_input.items()}, prev_output_tokens=tokens)
+            torch.testing.assert_close(step[:, 0], whole[:, -1], atol=1e-4, rtol=1e-4)
+        if length in (1, 3, 4):
+            branches += [(tokens, rows, dict(branch)) for tokens, rows, branch in branches]
+        if length == 4:
+            kept = torch.tensor([1, 1, 3, 3])
+            for number, (tokens, rows, branch) in enumerate(branches[::2]):
+                if number:
+                    model.decoder.reorder_incremental_state_scripting(branch, kept)
+                else:
+                    model.decoder.reorder(branch, kept, sentences=torch.tensor([1, 3]))
+                branches[2 * number] = (tokens[kept], rows[kept], branch)
+        branches = [
+            (torch.cat([tokens, torch.randint(4, 36, (len(tokens), 1), generator=random)], dim=1), rows, branch)
+            for tokens, rows, branch in branches
+        ]
+
+
+@torch.no_grad()
 def test_no_position_sees_a_later_one_or_padding(model: Any, net_input: dict[str, Tensor]) -> None:
     tokens = torch.randint(4, 36, (4, 9), generator=torch.Generator().manual_seed(2))
     whole, _ = model(**net_input, prev_output_tokens=tokens)

@@ -300,9 +300,10 @@ def test_label_smoothed_loss_of_the_teacher(ofa: System) -> None:
 # Decoding
 
 
+@pytest.mark.parametrize("search", ["optimised", "fairseq"])
 @pytest.mark.parametrize("name", GENERATION)
-def test_beam_search(ofa: System, name: str) -> None:
-    from narvl.decoding.beam import BeamGenerator
+def test_beam_search(ofa: System, name: str, search: str) -> None:
+    from narvl.decoding.search import build_search
 
     job = ofa.golden["generation"][name]
     model = ofa.model
@@ -318,7 +319,7 @@ def test_beam_search(ofa: System, name: str) -> None:
         allowed = torch.zeros(len(ofa.task.target_dictionary), dtype=torch.bool)
         allowed[:4] = True
         allowed[low:high] = True
-    generator = BeamGenerator([model], ofa.task.target_dictionary, allowed, **options)
+    generator = build_search(search, [model], ofa.task.target_dictionary, allowed, None, **options)
     net_input = ofa.net_input(name.split("/")[1])
     del net_input["prev_output_tokens"]
     ours = generator.generate([model], {"net_input": net_input})

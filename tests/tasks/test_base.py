@@ -151,12 +151,40 @@ class TestOptions:
         assert message in str(error.value)
 
     def test_each_model_has_its_generator(self, scenes: Path, build: Build) -> None:
+        from narvl.decoding.ar_search import ARSearch
         from narvl.decoding.beam import BeamGenerator
         from narvl.decoding.parallel import ParallelGenerator
 
-        for arch, kind in (("ofa_nano", BeamGenerator), ("narvl_nano", ParallelGenerator)):
+        for arch, kind in (("ofa_nano", ARSearch), ("narvl_nano", ParallelGenerator)):
             task, model, _ = build(scenes, arch)
             assert isinstance(task.build_generator([model], Namespace()), kind)
+        task, model, _ = build(scenes, "ofa_nano", "--ar-search", "fairseq")
+        assert isinstance(task.build_generator([model], Namespace()), BeamGenerator)
+
+    @pytest.mark.parametrize(
+        ("options", "flag"),
+        [
+            ({"sampling": True, "sampling_topk": 5}, "--sampling"),
+            ({"diverse_beam_groups": 2}, "--diverse-beam-groups"),
+            ({"match_source_len": True}, "--match-source-len"),
+            ({"prefix_size": 2}, "--prefix-size"),
+        ],
+    )
+    def test_fairseq_searches_where_the_optimised_search_cannot(
+        self,
+        scenes: Path,
+        build: Build,
+        caplog: pytest.LogCaptureFixture,
+        options: dict[str, Any],
+        flag: str,
+    ) -> None:
+        from narvl.decoding.beam import BeamGenerator
+
+        task, model, _ = build(scenes, "ofa_nano")
+        with caplog.at_level("INFO"):
+            generator = task.build_generator([model], Namespace(**options))
+        assert isinstance(generator, BeamGenerator)
+        assert flag in caplog.text
 
     def test_words_kept(self, scenes: Path, build: Build) -> None:
         task, _, _ = build(scenes, "ofa_nano", "--max-tgt-words", "2")
