@@ -132,7 +132,7 @@ class TestOptions:
         task, model, _ = build(scenes, "ofa_nano", "--valid-generation-args", arguments, *FLAGS)
         generator = task.build_generator([model], task.valid_options)
         assert (generator.beam_size, generator.max_len_b, generator.min_len) == (3, 7, 7)
-        assert generator.repeat_ngram_blocker.no_repeat_ngram_size == 2
+        assert generator.no_repeat_ngram_size == 2
         rows = task.inference_step(generator, [model], valid_batch(task, range(2)))
         assert [len(hypothesis["tokens"]) for row in rows for hypothesis in row] == [8] * 6
 
