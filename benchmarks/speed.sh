@@ -22,6 +22,7 @@ measure() { # measure NAME FLAGS...: one benchmark, with the threads that all ha
 
 if [[ $device == cpu ]]; then
     measure floor
+    measure encoder
     measure latency --sizes tiny base --sides 384 480
     measure latency --sizes base --sides 384 480 --batches 8 32 --rounds 5
     measure loss --batches 1 8 32 128
@@ -32,6 +33,7 @@ else
     out=$root/results
     gpu=(--device cuda --sizes base huge --sides 480)
     measure floor "${gpu[@]}" --dtype bfloat16 --out "$out/speed_floor_cuda.json"
+    measure encoder "${gpu[@]}" --rounds 25 --out "$out/speed_encoder_cuda.json"
     batches=(--batches 1 8 64 --rounds 25)
     measure latency "${gpu[@]}" --dtype bfloat16 "${batches[@]}" --out "$out/speed_latency_cuda.json"
     measure latency "${gpu[@]}" --dtype bfloat16 "${batches[@]}" --cuda-graphs --out "$out/speed_latency_cuda_graphs.json"

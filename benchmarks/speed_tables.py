@@ -18,6 +18,11 @@ def latency() -> str:
     return _tables("speed_latency", _latency_table)
 
 
+def encoder() -> str:
+    """Build the table of the encoder beside its plain twin."""
+    return _tables("speed_encoder", _encoder_table)
+
+
 def loss() -> str:
     """Build the table of the Q-CTC loss."""
     return _tables("speed_loss", _loss_table)
@@ -40,6 +45,7 @@ def generation() -> str:
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "speed-latency": latency,
+    "speed-encoder": encoder,
     "speed-loss": loss,
     "speed-training": training,
     "speed-loading": loading,
@@ -110,6 +116,22 @@ def _latency_table(record: dict[str, Any]) -> str:
     return (
         _table(headers, rows) + "\n\nMilliseconds are a batch's, medians; the last four columns are how many times "
         "longer the AR decoder takes, end to end: medians of the ratios of rounds in which all took turns."
+    )
+
+
+def _encoder_table(record: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"{cell['size']}, {cell['side']} px, batch {cell['batch']}: {row['encoder']}",
+            f"{row['median_ms']:.0f} ({row['median_ms_q1']:.0f}-{row['median_ms_q3']:.0f})",
+            f"{row['speedup']:.2f}x",
+            f"{cell['floor_ms']:.0f} ({row['median_ms'] / cell['floor_ms']:.1f}x)",
+        ]
+        for cell in record["cells"].values()
+        for row in cell["rows"]
+    ]
+    return _table(["encoder", "ms (quartiles)", "faster", "floor ms (distance)"], rows) + (
+        "\n\nThe plain encoder is written from the model's description in torch's eager operations."
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 import records
 import speed_tables
 
+import encoder
 import floor
 import generation
 import latency
@@ -22,7 +23,7 @@ import training
 from kit import plots
 
 PLOTS = importlib.util.find_spec("matplotlib") is not None
-COMMANDS = ("floor", "latency", "loss", "training", "loading", "generation")
+COMMANDS = ("floor", "encoder", "latency", "loss", "training", "loading", "generation")
 
 
 def measure(module: Any, out: Path, *flags: object) -> dict[str, Any]:
@@ -53,6 +54,14 @@ def test_floor(tmp_path: Path) -> None:
     [cell] = measure(floor, tmp_path / "floor.json", *flags)["cells"].values()
     assert cell["floor_ms"]["NARVL"] < cell["floor_ms"]["AR greedy"] <= cell["floor_ms"]["AR beam 5"]
     assert cell["parts"]["backbone"]["flops"] > 0
+
+
+def test_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ("--sizes", "tiny", "--sides", 64, "--rounds", 2)
+    [cell] = measure(encoder, tmp_path / "speed_encoder.json", *flags)["cells"].values()
+    assert [row["encoder"] for row in cell["rows"]] == ["plain", "ours", "ours, prepared for inference"]
+    assert all(row["difference"] < 1e-3 and row["median_ms"] > 0 for row in cell["rows"])
+    assert "tiny, 64 px, batch 1: plain" in table_of("speed-encoder", tmp_path, monkeypatch)
 
 
 def test_latency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from kit.workloads import Workload, allowed, vocabulary
 from narvl.decoding.parallel import ParallelGenerator
+from narvl.modules.output_vocabulary import OutputVocabulary
 
 Build = Callable[[Any, Workload], Any]
 
@@ -20,8 +21,8 @@ class Decoder:
     Attributes:
         family: the model's, ``ofa`` or ``narvl``.
         label: for people.
-        build: makes the generator for a model and a task; None where this version has no such decoder.
-        floor: which of the counted decoders bounds it, by the number of hypotheses.
+        build: makes the generator for a prepared model and a task; None where this version has no such decoder.
+        beam: hypotheses of an autoregressive decoder.
         ctc: whether it needs paths, which a task whose queries are positions has not.
     """
 
@@ -59,7 +60,8 @@ def _search(module: str, name: str, beam: int) -> Build | None:
 def _parallel(beam: int) -> Build:
     def build(model: Any, workload: Workload) -> Any:
         boxes = (vocabulary().first_bin, vocabulary().num_bins) if workload.bins else None
-        return ParallelGenerator(vocabulary().dictionary, allowed(workload), beam=beam, boxes=boxes)
+        said = OutputVocabulary(allowed(workload), constant=model.answers_only)
+        return ParallelGenerator(vocabulary().dictionary, said, beam=beam, boxes=boxes)
 
     return build
 
