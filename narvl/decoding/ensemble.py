@@ -39,7 +39,8 @@ class SentenceEnsemble(EnsembleModel):
     def vocabulary(self) -> OutputVocabulary:
         """The symbols that may be said, as columns."""
         everything = torch.ones(len(self.single_model.decoder.dictionary), dtype=torch.bool)
-        return OutputVocabulary(everything if self.allowed is None else self.allowed)
+        constant = bool(self.single_model.answers_only)
+        return OutputVocabulary(everything if self.allowed is None else self.allowed, constant)
 
     def begin(self, encoder_outs: list[EncoderOutput], positions: int, hypotheses: int) -> States:
         """Prepare to decode ``positions`` tokens at most, of so many hypotheses a sentence."""

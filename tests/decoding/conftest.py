@@ -82,6 +82,8 @@ class Table(torch.nn.Module):
             follow; the rest of the probability goes to no token.
     """
 
+    answers_only = False
+
     def __init__(self, dictionary: Dictionary, *probabilities: dict[tuple[int, ...], dict[int, float]]) -> None:
         super().__init__()
         self.encoder = self._Encoder()
