@@ -46,11 +46,11 @@ def measure_cell(
     from tests.models import plain
 
     workload = WORKLOADS["captioning"]
-    model = freeze(build_model("narvl", size, workload, device, args.seed), torch.float32)
+    model = freeze(build_model("narvl", size, workload, device, args.seed))
     state = copy.deepcopy(model.state_dict())
     parts, _ = count_encoder(model, workload, side, device)
     prepared = copy.deepcopy(model)
-    prepare_for_inference(prepared)
+    prepare_for_inference(prepared, "float32")
     heads = PRESETS[size]["attention_heads"]
 
     @torch.no_grad()
@@ -84,11 +84,8 @@ def run(args: argparse.Namespace) -> None:
         f"{size} {side} {batch}": (size, side, batch)
         for size, side, batch in product(args.sizes, args.sides, args.batches)
     }
-    wanted = results.wanted(list(cells))
-    if wanted:
-        machine = measure_machine(device, torch.float32)
-        results.facts = {"machine_limits": machine.record()}
-    for key in wanted:
+    for key in results.wanted(list(cells)):
+        machine = results.limits = measure_machine(device, torch.float32, results.limits)
         cell = measure_cell(*cells[key], device, machine, args)
         results.add(key, cell)
         rows = [[row["encoder"], row["median_ms"], row["speedup"], row["difference"]] for row in cell["rows"]]

@@ -39,21 +39,20 @@ def run(args: argparse.Namespace) -> None:
     """Count every configuration that the results file lacks."""
     device, dtype = record.device_of(args), DTYPES[args.dtype]
     results = record.Results(args, device=args.device, dtype=args.dtype)
-    machine = measure_machine(device, dtype)
-    results.facts = {"machine_limits": machine.record()}
     cells = {
         f"{size} {side} {task}": (size, side, task) for size in args.sizes for side in args.sides for task in args.tasks
     }
     for key in results.wanted(list(cells)):
+        machine = results.limits = measure_machine(device, dtype, results.limits)
         size, side, task = cells[key]
         workload = WORKLOADS[task]
         decoders: dict[str, dict[str, Part]] = {}
         encoder: dict[str, Part] = {}
         for name, family, beam in DECODERS:
-            model = freeze(build_model(family, size, workload, device, args.seed), dtype)
+            model = freeze(build_model(family, size, workload, device, args.seed))
             if not encoder:
-                encoder, encoded = count_encoder(model, workload, side, device)
-            decoders[name] = count_decoder(model, workload, encoded, beam)
+                encoder, encoded = count_encoder(model, workload, side, device, dtype)
+            decoders[name] = count_decoder(model, workload, encoded, beam, dtype)
         cell = {
             "size": size,
             "side": side,

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -80,20 +80,23 @@ class Runs:
     first: Finished
 
     @property
-    def _steady_s(self) -> float:
-        # A short run's difference may be noise: it is at least what was spent decoding.
+    def rate(self) -> float | None:
+        """Rows a second without the start; None where the rows are too few to tell."""
+        seconds = self.whole.seconds - self.first.seconds
+        return (self.whole.rows - self.first.rows) / seconds if seconds > 0 else None
+
+    @property
+    def outside(self) -> float | None:
+        """Share of the time outside decoding, without the start; None where the rows are too few to tell."""
+        seconds = self.whole.seconds - self.first.seconds
         decoding = self.whole.decoding - self.first.decoding
-        return max(self.whole.seconds - self.first.seconds, decoding, 1e-3)
+        return 1 - decoding / seconds if 0 < decoding <= seconds else None
 
-    @property
-    def rate(self) -> float:
-        """Rows a second without the start."""
-        return (self.whole.rows - self.first.rows) / self._steady_s
 
-    @property
-    def outside(self) -> float:
-        """Share of the time outside decoding, without the start."""
-        return 1 - (self.whole.decoding - self.first.decoding) / self._steady_s
+def spread_of(values: Iterable[float | None]) -> dict[str, float] | None:
+    """Return the median and quartiles of what could be told."""
+    told = [value for value in values if value is not None]
+    return spread(told) if told else None
 
 
 def commands() -> dict[str, Command]:
@@ -198,11 +201,13 @@ def measure_size(size: str, args: argparse.Namespace) -> dict[str, Any]:
             "seconds": spread([run.whole.seconds for run in own]),
             "one_batch_s": spread([run.first.seconds for run in own]),
             "rows_per_s": spread([run.whole.rows / run.whole.seconds for run in own]),
-            "rows_per_s_after_start": spread([run.rate for run in own]),
+            "rows_per_s_after_start": spread_of(run.rate for run in own),
             "outside_decoding": spread([1 - run.whole.decoding / run.whole.seconds for run in own]),
-            "outside_decoding_after_start": spread([run.outside for run in own]),
+            "outside_decoding_after_start": spread_of(run.outside for run in own),
             "speedup": spread([first.whole.seconds / run.whole.seconds for first, run in zip(base, own, strict=True)]),
-            "speedup_after_start": spread([run.rate / first.rate for first, run in zip(base, own, strict=True)]),
+            "speedup_after_start": spread_of(
+                run.rate / first.rate if run.rate and first.rate else None for first, run in zip(base, own, strict=True)
+            ),
         }
         for key, own in runs.items()
     ]
@@ -222,9 +227,14 @@ def run(args: argparse.Namespace) -> None:
         cell = measure_size(cells[key], args)
         results.add(key, cell)
         columns = ("rows_per_s", "rows_per_s_after_start", "outside_decoding_after_start", "one_batch_s", "speedup")
-        rows = [[row["label"], *(row[column]["median"] for column in columns)] for row in cell["rows"]]
+        rows = [
+            [row["label"], *(row[column]["median"] if row[column] else None for column in columns)]
+            for row in cell["rows"]
+        ]
         headers = [key, "rows a second", "after the start", "outside decoding", "s for one batch", "speed-up"]
-        sys.stdout.write(tabulate(rows, headers=headers, floatfmt=".2f", tablefmt="github") + "\n\n")
+        sys.stdout.write(
+            tabulate(rows, headers=headers, floatfmt=".2f", tablefmt="github", missingval="too few rows") + "\n\n"
+        )
     plots.draw("generation", results.path)
 
 

@@ -22,13 +22,14 @@ import torch
 from tabulate import tabulate
 
 from kit import plots, record
-from kit.compiling import add_compile_options, compile_mode, compile_model
+from kit.compiling import add_compile_options, compile_mode, compile_model, packs_weights
 from kit.counting import count_decoder, count_encoder
 from kit.decoders import DECODERS
 from kit.machine import Machine, measure_machine
 from kit.workloads import DTYPES, SIZES, WORKLOADS, Workload, build_model, freeze, make_batch, prepare_for_inference
 from narvl.errors import UsageError
 from narvl.evaluation.latency import Contender, measure, summarise
+from narvl.models._precision import PRECISIONS
 
 _FEWEST_ROUNDS = 3
 
@@ -37,7 +38,12 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = record.build_parser(__doc__, "speed_latency")
     record.add_device(parser)
-    parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32", help="of weights and activations")
+    parser.add_argument(
+        "--dtype",
+        choices=PRECISIONS,
+        default="float32",
+        help="what the models compute with (--inference-precision); the floor beside int8 is float32's",
+    )
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["tiny", "base"], help="model sizes")
     parser.add_argument("--sides", nargs="+", type=record.positive, default=[384], help="image sides, in pixels")
     parser.add_argument("--batches", nargs="+", type=record.positive, default=[1], help="batch sizes")
@@ -69,6 +75,11 @@ def chosen_decoders(names: list[str] | None) -> list[str]:
     return names or [name for name in DECODERS if name not in missing]
 
 
+def counted_dtype(args: argparse.Namespace) -> torch.dtype:
+    """Return the dtype whose limits make the floor."""
+    return DTYPES.get(args.dtype, torch.float32)
+
+
 def build_contenders(
     names: list[str], size: str, workload: Workload, side: int, device: torch.device, args: argparse.Namespace
 ) -> tuple[list[Contender], dict[str, list[Any]]]:
@@ -81,20 +92,22 @@ def build_contenders(
     work: dict[str, list[Any]] = {}
     encoder: dict[str, Any] = {}
     encoded = None
+    dtype = counted_dtype(args)
     for family in ("ofa", "narvl"):
         mine = [name for name in names if DECODERS[name].family == family]
         mine = [name for name in mine if not (DECODERS[name].ctc and workload.alignment != "ctc")]
         if not mine:
             continue
-        model = freeze(build_model(family, size, workload, device, args.seed), DTYPES[args.dtype])
+        model = freeze(build_model(family, size, workload, device, args.seed))
         if not encoder:
-            encoder, encoded = count_encoder(model, workload, side, device)
+            encoder, encoded = count_encoder(model, workload, side, device, dtype)
         for name in mine:
             work[name] = [
                 *encoder.values(),
-                *count_decoder(model, workload, encoded, DECODERS[name].beam).values(),
+                *count_decoder(model, workload, encoded, DECODERS[name].beam, dtype).values(),
             ]
-        prepare_for_inference(model)
+        if packs_weights(args):
+            prepare_for_inference(model, args.dtype)
         compile_model(model, compile_mode(args))
         for name in mine:
             build = DECODERS[name].build
@@ -146,11 +159,8 @@ def run(args: argparse.Namespace) -> None:
         f"{size} {side} {task} {batch}": (size, side, batch, task)
         for size, side, task, batch in product(args.sizes, args.sides, args.tasks, args.batches)
     }
-    wanted = results.wanted(list(cells))
-    if wanted:
-        machine = measure_machine(device, DTYPES[args.dtype])
-        results.facts = {"machine_limits": machine.record()}
-    for key in wanted:
+    for key in results.wanted(list(cells)):
+        machine = results.limits = measure_machine(device, counted_dtype(args), results.limits)
         cell = measure_cell(names, *cells[key], device, machine, args)
         results.add(key, cell)
         columns = ["decoding", "median_ms", "encoder_ms", "decoder_ms", "encoder_floor_ms", "decoder_floor_ms"]

@@ -162,11 +162,8 @@ def run(args: argparse.Namespace) -> None:
         f"N {queries} B {batch} V {args.vocabulary} e {smoothing}": (queries, batch, smoothing)
         for queries, batch, smoothing in product(args.queries, args.batches, args.smoothings)
     }
-    wanted = results.wanted(list(cells))
-    if wanted:
-        machine = measure_machine(device, torch.float32)
-        results.facts = {"machine_limits": machine.record()}
-    for key in wanted:
+    for key in results.wanted(list(cells)):
+        machine = results.limits = measure_machine(device, torch.float32, results.limits)
         queries, batch, _ = cells[key]
         needed = _PLAIN_COPIES * 4 * batch * queries * args.vocabulary
         if args.device == "cpu" and needed > available():

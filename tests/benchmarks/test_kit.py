@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kit.counting import Part, count_decoder, count_encoder, count_flops, marginal_flops, weight_bytes
+from kit import machine
+from kit.counting import Part, count_decoder, count_encoder, count_flops, count_weights, marginal_flops
 from kit.decoders import DECODERS
 from kit.files import photo, write_captioning
 from kit.machine import Machine, choose_device
@@ -56,8 +57,8 @@ class TestFlops:
     def test_decoders_of_the_nano_model(self) -> None:
         """The output layer by hand; the autoregressive decoder works for each hypothesis, step by step."""
         workload = WORKLOADS["grounding"]
-        parallel = freeze(build_model("narvl", "nano", workload, CPU, 1), torch.float32)
-        autoregressive = freeze(build_model("ofa", "nano", workload, CPU, 1), torch.float32)
+        parallel = freeze(build_model("narvl", "nano", workload, CPU, 1))
+        autoregressive = freeze(build_model("ofa", "nano", workload, CPU, 1))
         parts, encoded = count_encoder(parallel, workload, 64, CPU)
         assert parts["backbone"].flops > parts["encoder"].flops > 0
         output = count_decoder(parallel, workload, encoded)["output"]
@@ -67,17 +68,24 @@ class TestFlops:
         assert greedy["output"] == Part(2 * 5 * 128 * 1001, 5 * 1001 * 128 * 4)
         assert beam["output"] == Part(5 * greedy["output"].flops, greedy["output"].fixed_bytes)
         assert greedy["decoder"].flops < beam["decoder"].flops < 5 * greedy["decoder"].flops
-        assert greedy["decoder"].fixed_bytes == 5 * weight_bytes(autoregressive.decoder)
+        assert greedy["decoder"].fixed_bytes == 5 * 4 * count_weights(autoregressive.decoder)
 
     def test_floor_is_the_slower_of_both_limits(self) -> None:
-        machine = Machine(flops=1e9, read=1e9, write=1e9, copy=1e9)
-        assert Part(flops=1e6, fixed_bytes=2e6, sample_bytes=1e5).floor_ms(1, machine) == pytest.approx(2.1)
-        assert Part(flops=1e6, fixed_bytes=2e6, sample_bytes=1e5).floor_ms(8, machine) == pytest.approx(8)
+        limits = Machine(flops=1e9, read=1e9, write=1e9, copy=1e9)
+        assert Part(flops=1e6, fixed_bytes=2e6, sample_bytes=1e5).floor_ms(1, limits) == pytest.approx(2.1)
+        assert Part(flops=1e6, fixed_bytes=2e6, sample_bytes=1e5).floor_ms(8, limits) == pytest.approx(8)
+
+    def test_limits_are_the_best_measured(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(machine, "_SIDES", {"cpu": (64,)})
+        monkeypatch.setattr(machine, "_BYTES", {"cpu": 1 << 16})
+        measured = machine.measure_machine(CPU, torch.float32, Machine(1e18, 1.0, 1e18, 1.0))
+        assert (measured.flops, measured.write) == (1e18, 1e18)
+        assert 1.0 < measured.read < 1e18 and 1.0 < measured.copy < 1e18
 
     def test_tables_are_not_read_whole(self) -> None:
         module = nn.Sequential(nn.Embedding(100, 8), nn.Linear(8, 4))
-        assert weight_bytes(module) == 4 * (8 * 4 + 4)
-        assert weight_bytes(module, leave_out=module[1]) == 0
+        assert count_weights(module) == 8 * 4 + 4
+        assert count_weights(module, leave_out=module[1]) == 0
 
 
 class TestWorkloads:
@@ -107,8 +115,8 @@ class TestWorkloads:
         for decoder in DECODERS.values():
             if decoder.build is None or (decoder.ctc and workload.alignment != "ctc"):
                 continue
-            model = freeze(build_model(decoder.family, "nano", workload, CPU, 1), torch.float32)
-            prepare_for_inference(model)
+            model = freeze(build_model(decoder.family, "nano", workload, CPU, 1))
+            prepare_for_inference(model, "float32")
             said = decoder.build(model, workload).generate([model], batch)
             lengths = [len(row[0]["tokens"]) for row in said]
             assert lengths == [workload.steps] * 2 or decoder.family == "narvl"

@@ -27,11 +27,21 @@ def compile_mode(args: argparse.Namespace) -> str:
     """Return the arguments' way of compiling: ``none``, ``compile`` or ``cuda-graphs``.
 
     Raises:
-        UsageError: CUDA graphs without a GPU.
+        UsageError: CUDA graphs without a GPU, or int8, whose operators are not compiled.
     """
     if args.cuda_graphs and args.device != "cuda":
         raise UsageError(f"--cuda-graphs: needs --device cuda, not {args.device}. --compile works without a GPU.")
+    if args.compile and args.dtype == "int8":
+        raise UsageError("--compile: does not take --dtype int8. Give another, or leave --compile out.")
     return "cuda-graphs" if args.cuda_graphs else "compile" if args.compile else "none"
+
+
+def packs_weights(args: argparse.Namespace) -> bool:
+    """Tell whether a model is to be prepared for inference before it is compiled.
+
+    On CPUs float32 weights are then packed, by operators that torch's compiler takes from nobody but itself.
+    """
+    return not (args.compile and args.device == "cpu" and args.dtype == "float32")
 
 
 def compile_model(model: Any, mode: str) -> None:

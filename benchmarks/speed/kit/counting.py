@@ -65,45 +65,52 @@ def marginal_flops(work: Callable[[int], Any]) -> int:
     return count_flops(lambda: work(2)) - count_flops(lambda: work(1))
 
 
-def weight_bytes(module: nn.Module, leave_out: nn.Module | None = None) -> int:
-    """Count the bytes of a module's weights, without tables, of which a few rows are read."""
+def count_weights(module: nn.Module, leave_out: nn.Module | None = None) -> int:
+    """Count a module's weights, without tables, of which a few rows are read."""
     tables = {id(entry.weight) for entry in module.modules() if isinstance(entry, nn.Embedding)}
     left = {id(parameter) for parameter in leave_out.parameters()} if leave_out is not None else set()
-    return sum(
-        parameter.numel() * parameter.element_size()
-        for parameter in module.parameters()
-        if id(parameter) not in tables | left
-    )
+    return sum(parameter.numel() for parameter in module.parameters() if id(parameter) not in tables | left)
 
 
-def count_encoder(model: Any, workload: Workload, side: int, device: torch.device) -> tuple[dict[str, Part], Any]:
+def count_encoder(
+    model: Any, workload: Workload, side: int, device: torch.device, dtype: torch.dtype = torch.float32
+) -> tuple[dict[str, Part], Any]:
     """Count the encoder's parts.
+
+    Args:
+        model: in float32 and evaluation mode, not yet prepared for inference: packed layers cannot be counted.
+        workload: the task.
+        side: of the image, in pixels.
+        device: where the model is.
+        dtype: what the weights would be read as.
 
     Returns:
         ``backbone`` and ``encoder`` (the Transformer), and the encoder's output for one random sample.
     """
     encoder, backbone = model.encoder, model.encoder.embed_images
     inputs = {count: make_batch(workload, count, side, device)["net_input"] for count in (1, 2)}
-    dtype = encoder.embed_tokens.weight.dtype
-    convolutions = count_flops(lambda: backbone(inputs[1]["patch_images"].to(dtype)))
+    convolutions = count_flops(lambda: backbone(inputs[1]["patch_images"]))
     with torch.no_grad():
         total = marginal_flops(lambda count: encoder.forward_torchscript(inputs[count]))
         output = encoder.forward_torchscript(inputs[1])
     parts = {
-        "backbone": Part(convolutions, weight_bytes(backbone)),
-        "encoder": Part(total - convolutions, weight_bytes(encoder, leave_out=backbone)),
+        "backbone": Part(convolutions, count_weights(backbone) * dtype.itemsize),
+        "encoder": Part(total - convolutions, count_weights(encoder, leave_out=backbone) * dtype.itemsize),
     }
     return parts, output
 
 
-def count_decoder(model: Any, workload: Workload, encoded: Any, beam: int = 1) -> dict[str, Part]:
+def count_decoder(
+    model: Any, workload: Workload, encoded: Any, beam: int = 1, dtype: torch.dtype = torch.float32
+) -> dict[str, Part]:
     """Count ``decoder`` and ``output`` (the product with the symbols that the task may say).
 
     Args:
-        model: in evaluation mode; parallel, or autoregressive: then the whole answer's steps are counted.
+        model: as for ``count_encoder``; parallel, or autoregressive: then the whole answer's steps are counted.
         workload: the task.
         encoded: the encoder's output for one sample.
         beam: hypotheses of the autoregressive decoder.
+        dtype: what weights, keys and values would be read as.
     """
     table: Tensor = model.decoder.embed_tokens.weight
     vocabulary, width = table.shape
@@ -124,12 +131,14 @@ def count_decoder(model: Any, workload: Workload, encoded: Any, beam: int = 1) -
     with torch.no_grad():
         total = marginal_flops(decode)
     said = int(allowed(workload).sum()) + parallel
-    source, size = encoded.states.size(1), table.element_size()
+    source, size = encoded.states.size(1), dtype.itemsize
     # The parallel decoder reads the encoder's states once; the autoregressive one, its keys and values at every step.
     keys_values = source * width * size * (1 if parallel else 2 * len(model.decoder.layers) * passes)
     return {
         "decoder": Part(
-            total - 2 * positions * width * (vocabulary + parallel), passes * weight_bytes(model.decoder), keys_values
+            total - 2 * positions * width * (vocabulary + parallel),
+            passes * count_weights(model.decoder) * size,
+            keys_values,
         ),
         "output": Part(2 * positions * width * said, passes * said * width * size),
     }

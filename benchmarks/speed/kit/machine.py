@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -50,8 +50,14 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def measure_machine(device: torch.device, dtype: torch.dtype) -> Machine:
-    """Measure a device's limits; some seconds."""
+def measure_machine(device: torch.device, dtype: torch.dtype, before: Machine | None = None) -> Machine:
+    """Measure a device's limits; some seconds.
+
+    Args:
+        device: which.
+        dtype: of the products.
+        before: what was measured earlier: the higher limits count, as other work may have slowed either measurement.
+    """
 
     def best(work: Callable[[], Tensor]) -> float:
         times = []
@@ -70,6 +76,8 @@ def measure_machine(device: torch.device, dtype: torch.dtype) -> Machine:
     y = torch.ones_like(x)
     size = 4 * x.numel()
     machine = Machine(flops, size / best(x.sum), size / best(lambda: y.fill_(0.0)), 2 * size / best(lambda: y.copy_(x)))
+    if before is not None:
+        machine = Machine(*(max(pair) for pair in zip(astuple(machine), astuple(before), strict=True)))
     sys.stderr.write(
         f"machine: {machine.flops / 1e9:.0f} GFLOP/s {dtype}, read {machine.read / 1e9:.1f} GB/s, "
         f"write {machine.write / 1e9:.1f} GB/s, copy {machine.copy / 1e9:.1f} GB/s\n"

@@ -143,13 +143,11 @@ def generation(cells: list[dict[str, Any]]) -> Figure:
     """Draw rows a second after the start, a panel a size."""
     figure, axes = _panels(len(cells))
     for axis, cell in zip(axes, cells, strict=True):
-        rows = cell["rows"][::-1]
-        axis.barh(
-            [row["label"] for row in rows], [row["rows_per_s_after_start"]["median"] for row in rows], color=_DECODER
-        )
-        axis.set(
-            title=f"fairseq-generate: {cell['size']}, {cell['side']} px, batch {cell['batch']}", xlabel="rows a second"
-        )
+        rows = [row for row in cell["rows"][::-1] if row["rows_per_s_after_start"]]
+        rates = [row["rows_per_s_after_start"]["median"] for row in rows]
+        axis.barh([row["label"] for row in rows], rates, color=_DECODER)
+        title = f"fairseq-generate: {cell['size']}, {cell['side']} px, batch {cell['batch']}"
+        axis.set(title=title, xlabel="rows a second, after the start")
         axis.grid(axis="y", visible=False)
     return figure
 

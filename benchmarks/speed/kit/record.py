@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from kit.machine import choose_device
+from kit.machine import Machine, choose_device
 from narvl.errors import DataError, UsageError
 from narvl.provenance import provenance
 
@@ -84,7 +84,8 @@ class Results:
         self.path: Path = args.out
         self.seed: int = args.seed
         self.settings = {"threads": torch.get_num_threads(), **settings}
-        self.facts: dict[str, Any] = {}
+        #: The machine's limits, for those who measure them.
+        self.limits: Machine | None = None
         self.cells: dict[str, Any] = {}
         if self.path.is_file() and not args.fresh:
             self._load()
@@ -93,6 +94,7 @@ class Results:
         try:
             old = json.loads(self.path.read_text(encoding="utf-8"))
             settings, self.cells = old["settings"], old["cells"]
+            self.limits = Machine(**old["machine_limits"]) if "machine_limits" in old else None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"--out {self.path}: no results file of a benchmark ({error}). Add --fresh.") from error
         if settings != self.settings:
@@ -107,7 +109,8 @@ class Results:
         """Add a cell and write the file."""
         made = provenance(self.seed)
         self.cells[key] = {**cell, "commit": made["commit"], "date": _today()}
-        record = {"settings": self.settings, **self.facts, "cells": self.cells, "provenance": made}
+        limits = {} if self.limits is None else {"machine_limits": self.limits.record()}
+        record = {"settings": self.settings, **limits, "cells": self.cells, "provenance": made}
         partial = self.path.with_suffix(".partial")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -135,12 +135,12 @@ def build_model(family: str, size: str, workload: Workload, device: torch.device
     return model.to(device)
 
 
-def freeze(model: Any, dtype: torch.dtype) -> Any:
-    """Put a model in evaluation mode, its weights constant and in a dtype."""
-    return model.to(dtype).eval().requires_grad_(False)
+def freeze(model: Any) -> Any:
+    """Put a model in evaluation mode, its weights constant."""
+    return model.eval().requires_grad_(False)
 
 
-def prepare_for_inference(model: Any) -> None:
-    """Put a frozen model in the state in which ``fairseq-generate`` uses it."""
+def prepare_for_inference(model: Any, precision: str) -> None:
+    """Make a frozen model what ``fairseq-generate --inference-precision PRECISION`` decodes with."""
     options = Namespace(no_beamable_mm=True, beam=1, print_alignment=None, retain_dropout=False)
-    model.prepare_for_inference_(Namespace(generation=options))
+    model.prepare_for_inference_(Namespace(generation=options, task=Namespace(inference_precision=precision)))
