@@ -157,6 +157,7 @@ def test_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("module", "flags", "named"),
     [
         (latency, ["--cuda-graphs"], "--cuda-graphs"),
+        (latency, ["--compile", "--dtype", "int8"], "--dtype int8"),
         (generation, ["--fp16"], "--fp16"),
         (generation, ["--rows", 8, "--batch", 8], "--rows 8"),
         (loading, ["--workers", 2, -1], "--workers -1"),
