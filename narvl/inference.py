@@ -66,7 +66,7 @@ class Predictor:
             )
         self.task: VisionLanguageTask = task
         self.device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
-        self.model: OFAModel = models[0].to(self.device).eval()
+        self.model: OFAModel = models[0].to(self.device)
         set_precision(self.model, precision)
         self.model.make_generation_fast_()
 

@@ -61,14 +61,20 @@ class OFAModel(FairseqEncoderDecoderModel):
         encoder_out = self.encoder(src_tokens, src_lengths, patch_images, patch_masks)
         return self.decoder(prev_output_tokens, encoder_out)
 
-    def prepare_for_inference_(self, cfg: Any) -> None:
+    def make_generation_fast_(self, **options: Any) -> None:
+        """Make the weights constant: fold, lay out, keep (fairseq's hook, which ``prepare_for_inference_`` calls)."""
+        self.eval()  # what is folded are the statistics of evaluation; fairseq-generate comes here in training mode
+        super().make_generation_fast_(**options)
+
+    def prepare_for_inference_(self, config: Any) -> None:
         """Make the model ready to answer, and only that (fairseq's hook, which fairseq-generate calls).
 
         Raises:
             UsageError: see ``set_precision``.
         """
-        set_precision(self, str(cfg.task.inference_precision))
-        super().prepare_for_inference_(cfg)
+        cfg = config.task
+        set_precision(self, str(cfg.inference_precision))
+        super().prepare_for_inference_(config)
 
     @property
     def answers_only(self) -> bool:

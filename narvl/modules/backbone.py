@@ -9,8 +9,7 @@ import torch
 from timm.models.resnet import BasicBlock, Bottleneck, make_blocks
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-from narvl.modules.packed import pack_convolution
+from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 #: Pixels a patch covers along each side.
 STRIDE = 16
@@ -82,13 +81,14 @@ class Backbone(nn.Module):
         return self
 
     def make_generation_fast_(self, **unused: Any) -> None:
-        """Fold batch norm into the convolutions, and lay these out for a CPU that only answers (fairseq's hook)."""
+        """Fold batch norm into the convolutions, for a model that only answers (fairseq's hook)."""
         for owner in self.modules():
             for part in (name for name in ("1", "2", "3") if hasattr(owner, f"bn{name}")):
                 setattr(owner, f"conv{part}", _fold(getattr(owner, f"conv{part}"), getattr(owner, f"bn{part}")))
                 setattr(owner, f"bn{part}", nn.Identity())
             if isinstance(shortcut := getattr(owner, "downsample", None), nn.Sequential):
                 owner.downsample = _fold(*shortcut)
+        convert_conv2d_weight_memory_format(self, torch.channels_last)  # as the images are, see ``forward``
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, 3, height, width) to features (B, C, height / 16, width / 16), sides rounded up."""
@@ -100,10 +100,10 @@ class Backbone(nn.Module):
         return x
 
 
-def _fold(convolution: nn.Conv2d, norm: Any) -> nn.Module:
+def _fold(convolution: nn.Conv2d, norm: Any) -> nn.Conv2d:
     """Make one convolution of a convolution and the batch norm after it, in float32."""
     dtype = convolution.weight.dtype
-    return pack_convolution(fuse_conv_bn_eval(convolution.float(), norm.float()).to(dtype))
+    return fuse_conv_bn_eval(convolution.float(), norm.float()).to(dtype)
 
 
 def flatten_map(features: Tensor) -> Tensor:
