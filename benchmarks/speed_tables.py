@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import Any
 
@@ -11,6 +11,15 @@ from tabulate import tabulate
 
 #: Results files beside the CPU's: the same measurement elsewhere.
 _VARIANTS = ("", "_cuda", "_cuda_graphs")
+
+# Columns of ratios to NARVL: autoregressive decoders, and what is said over them.
+_README_SEARCHES = {
+    "ar5-fairseq-trained": "AR beam 5, fairseq, model as trained",
+    "ar5-fairseq": "AR beam 5, fairseq",
+    "ar5-optimised": "AR beam 5, optimised",
+    "ar1-optimised": "AR greedy, optimised",
+}
+_SEARCHES = {**_README_SEARCHES, "ar1-fairseq": "AR greedy, fairseq"}
 
 
 def latency() -> str:
@@ -43,7 +52,33 @@ def generation() -> str:
     return _tables("speed_generation", _generation_table)
 
 
+def summary() -> str:
+    """Build the README's table: base, one image at a time, on the CPU."""
+    if not (records.RESULTS / "speed_latency.json").is_file():
+        return "Not run yet."
+    record = records.read("speed_latency")
+    rows = []
+    for cell in record["cells"].values():
+        if (cell["size"], cell["batch"]) == ("base", 1):
+            by_name = {row["name"]: row for row in cell["rows"]}
+            narvl = by_name["narvl"]
+            floor = narvl["encoder_floor_ms"] + narvl["decoder_floor_ms"]
+            rows.append(
+                [
+                    f"{cell['task']}, {cell['side']} px",
+                    f"{narvl['median_ms']:.0f}",
+                    f"{_after_the_encoder(narvl):.1%}",
+                    f"{narvl['median_ms'] / floor:.2f}x",
+                    *_against(_README_SEARCHES, by_name),
+                ]
+            )
+    headers = ["base, batch 1", "NARVL ms", "of the encoder's time", "of the floor"]
+    headers += _README_SEARCHES.values()
+    return f"{_table(headers, rows)}\n\n{_conditions(record['settings'])} {records.source('speed_latency', record)}"
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
+    "speed": summary,
     "speed-latency": latency,
     "speed-encoder": encoder,
     "speed-loss": loss,
@@ -83,6 +118,18 @@ def _ratio(base: Sequence[float], other: Sequence[float]) -> float:
     return median(one / two for one, two in zip(base, other, strict=True))
 
 
+def _after_the_encoder(row: dict[str, Any]) -> float:
+    """Return what comes after the encoder, as a share of the encoder's time: the median of the rounds' shares."""
+    rounds = zip(row["rounds_ms"], row["encoder_rounds_ms"], strict=True)
+    return median((whole - encoder) / encoder for whole, encoder in rounds)
+
+
+def _against(searches: Iterable[str], rows: dict[str, Any]) -> list[str]:
+    """Return how many times longer each search takes than NARVL; ``-`` where it was not timed."""
+    narvl = rows["narvl"]["rounds_ms"]
+    return [f"{_ratio(rows[name]['rounds_ms'], narvl):.2f}x" if name in rows else "-" for name in searches]
+
+
 def _latency_table(record: dict[str, Any]) -> str:
     rows = []
     for cell in record["cells"].values():
@@ -90,31 +137,21 @@ def _latency_table(record: dict[str, Any]) -> str:
         narvl = by_name.get("narvl")
         if narvl is None:
             continue
-        share = median(
-            (whole - encoder) / encoder
-            for whole, encoder in zip(narvl["rounds_ms"], narvl["encoder_rounds_ms"], strict=True)
-        )
         floor = narvl["encoder_floor_ms"] + narvl["decoder_floor_ms"]
-
-        def against(name: str, by_name: dict[str, Any] = by_name, narvl: dict[str, Any] = narvl) -> str:
-            if name not in by_name:
-                return "-"
-            return f"{_ratio(by_name[name]['rounds_ms'], narvl['rounds_ms']):.2f}x"
-
         rows.append(
             [
                 f"{cell['task']}, {cell['size']}, {cell['side']} px, batch {cell['batch']}",
                 f"{narvl['median_ms']:.0f} ({narvl['median_ms_q1']:.0f}-{narvl['median_ms_q3']:.0f})",
                 f"{narvl['encoder_ms']:.0f} + {narvl['decoder_ms']:.0f}",
-                f"{share:.1%}",
+                f"{_after_the_encoder(narvl):.1%}",
                 f"{floor:.0f} ({narvl['median_ms'] / floor:.1f}x)",
-                *(against(name) for name in ("ar5-fairseq", "ar1-fairseq", "ar5-optimised", "ar1-optimised")),
+                *_against(_SEARCHES, by_name),
             ]
         )
     headers = ["NARVL greedy", "ms (quartiles)", "encoder + decoder", "decoder to encoder", "floor ms (distance)"]
-    headers += ["fairseq's AR beam 5", "fairseq's AR greedy", "optimised AR beam 5", "optimised AR greedy"]
+    headers += _SEARCHES.values()
     return (
-        _table(headers, rows) + "\n\nMilliseconds are a batch's, medians; the last four columns are how many times "
+        _table(headers, rows) + "\n\nMilliseconds are a batch's, medians; the last columns are how many times "
         "longer the AR decoder takes, end to end: medians of the ratios of rounds in which all took turns."
     )
 

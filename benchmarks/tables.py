@@ -1,6 +1,6 @@
-"""Writes the figures of README.md from the files in results/: run it after replacing one of them.
+"""Writes the figures of README.md and docs/speed.md from the files in results/: run it after replacing one of them.
 
-Usage: python benchmarks/tables.py [--check]    (--check: write nothing, fail where README.md is out of date)
+Usage: python benchmarks/tables.py [--check]    (--check: write nothing, fail where a page is out of date)
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from records import read, source
 from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
+#: The pages, and how they link to the files of the repository.
+PAGES = {ROOT / "README.md": "", ROOT / "docs" / "speed.md": "../"}
 
 
 def quickstart() -> str:
@@ -157,30 +158,37 @@ SECTIONS: dict[str, Callable[[], str]] = {
 }
 
 
-def fill(text: str) -> str:
-    """Replace what stands between each section's markers."""
+def fill(text: str, folder: str) -> tuple[str, set[str]]:
+    """Replace what stands between each section's markers, links being relative to ``folder``; return the sections."""
+    found = set()
     for name, build in SECTIONS.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        if not pattern.search(text):
-            raise SystemExit(f"{README.name}: no markers {begin} ... {end}")
-        filled = f"{begin}\n{build()}\n{end}"
-        text = pattern.sub(lambda _, filled=filled: filled, text)
-    return text
+        if pattern.search(text):
+            found.add(name)
+            filled = f"{begin}\n{build()}\n{end}".replace("](results/", f"]({folder}results/")
+            text = pattern.sub(lambda _, filled=filled: filled, text)
+    return text, found
 
 
 def main() -> None:
-    """Fill or check README.md."""
+    """Fill or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail where README.md is out of date")
+    parser.add_argument("--check", action="store_true", help="fail where a page is out of date")
     args = parser.parse_args()
-    old = README.read_text(encoding="utf-8")
-    new = fill(old)
-    if args.check and new != old:
-        raise SystemExit("README.md is out of date: run benchmarks/tables.py")
-    if not args.check:
-        README.write_text(new, encoding="utf-8")
-        sys.stdout.write("README.md written\n")
+    missing = set(SECTIONS)
+    for page, folder in PAGES.items():
+        old = page.read_text(encoding="utf-8")
+        new, found = fill(old, folder)
+        missing -= found
+        name = page.relative_to(ROOT)
+        if args.check and new != old:
+            raise SystemExit(f"{name} is out of date: run benchmarks/tables.py")
+        if not args.check:
+            page.write_text(new, encoding="utf-8")
+            sys.stdout.write(f"{name} written\n")
+    if missing:
+        raise SystemExit(f"on no page are the markers of {', '.join(sorted(missing))}")
 
 
 if __name__ == "__main__":

@@ -75,8 +75,15 @@ class Predictor:
         """Whether the model decodes in one pass."""
         return isinstance(self.model, NARVLModel)
 
-    def generator(self, **options: Any) -> Any:
-        """Build what decodes the model; options are fairseq-generate's (``beam``, ``max_len_b``, ...)."""
+    def generator(self, search: str | None = None, **options: Any) -> Any:
+        """Build what decodes the model.
+
+        Args:
+            search: who searches for an autoregressive model (``--ar-search``); None leaves it to the task.
+            options: those of fairseq-generate (``beam``, ``max_len_b``, ...).
+        """
+        if search is not None:
+            self.task.cfg.ar_search = search
         return self.task.build_generator([self.model], Namespace(**{**self.task.decoding, **options}))
 
     def batch(self, images: list[Image.Image], prompts: list[str]) -> dict[str, Any]:

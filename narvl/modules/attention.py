@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from narvl.modules.packed import pack_linears
+from narvl.modules.packed import PackedLinear, pack_linears, pack_together
 from narvl.modules.positions import position_scale
 
 
@@ -33,27 +33,42 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
         self.c_attn = nn.Parameter(torch.ones(heads))
+        self.qkv_proj: PackedLinear | None = None  # self-attention's three in one, once packed
         for projection in (self.q_proj, self.k_proj, self.v_proj, self.out_proj):
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
 
     def make_generation_fast_(self, name: str = "", **unused: Any) -> None:
         """Lay the weights out for a CPU that only answers (fairseq's hook)."""
-        pack_linears(self, "q_proj", "out_proj")
-        # ``over_states`` reads the weights of cross-attention as they are.
-        pack_linears(self, "k_proj", "v_proj", keep=name.endswith("encoder_attn"))
+        pack_linears(self, "out_proj")
+        if name.endswith("encoder_attn"):
+            pack_linears(self, "q_proj")
+            pack_linears(self, "k_proj", "v_proj", keep=True)  # ``over_states`` reads the weights as they are
+        else:
+            self.qkv_proj = pack_together(self, "q_proj", "k_proj", "v_proj")
+
+    def queries(self, x: Tensor) -> Tensor:
+        """Project the attending side (B, T, D) to queries (B, H, T, D/H)."""
+        return self._split(self.q_proj(x))
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Project the attended side (B, L, D) to keys and values, each (B, H, L, D/H)."""
         return self._split(self.k_proj(x)), self._split(self.v_proj(x))
 
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Project (B, T, D), which attends to itself, to queries, keys and values, each (B, H, T, D/H)."""
+        if self.qkv_proj is None:
+            return self.queries(x), *self.keys_values(x)
+        queries, keys, values = (self._split(part) for part in self.qkv_proj(x).chunk(3, dim=-1))
+        return queries, keys, values
+
     def forward(
-        self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor, runs: Sequence[Run] | None = None
+        self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, runs: Sequence[Run] | None = None
     ) -> Tensor:
         """Attend.
 
         Args:
-            x: attending side (B, T, D).
+            queries: from ``queries``, (B, H, T, D/H).
             keys: from ``keys_values``, (B, H, L, D/H).
             values: likewise.
             bias: added to the scaled scores; (1 or B, H, T, L), -inf where attention is forbidden.
@@ -64,7 +79,6 @@ class Attention(nn.Module):
         Returns:
             (B, T, D).
         """
-        queries = self._split(self.q_proj(x))
         if runs is None:
             return self._merge(self._attend(queries, keys, values, bias))
         samples = [run.samples for run in runs]
@@ -101,14 +115,16 @@ class Attention(nn.Module):
         """
         batch, length, width = x.shape
         key, value = (linear.weight.view(self.heads, -1, width) for linear in (self.k_proj, self.v_proj))
-        queries = (self._split(self.q_proj(x)) * self.scale) @ key  # (B, H, T, D)
+        queries = (self.queries(x) * self.scale) @ key  # (B, H, T, D)
         scores = torch.baddbmm(
             bias.expand(batch, -1, length, -1).flatten(1, 2), queries.flatten(1, 2), states.transpose(1, 2)
         )
         weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)  # (B, H * T, L)
         context = (weights @ states).view(batch, self.heads, length, width) @ value.transpose(1, 2)
-        said = weights.sum(dim=-1).view(batch, self.heads, length, 1)  # 1, but for dropout
-        return self._merge(context + said * self.v_proj.bias.view(1, self.heads, 1, -1))
+        value_bias = self.v_proj.bias.view(1, self.heads, 1, -1)
+        if self.training:  # dropout changes what the weights sum up to
+            value_bias = value_bias * weights.sum(dim=-1).view(batch, self.heads, length, 1)
+        return self._merge(context + value_bias)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -68,7 +68,7 @@ class EncoderLayer(FeedForward):
     def forward(self, x: Tensor, bias: Tensor, runs: Sequence[Run] | None = None) -> Tensor:
         """Apply the layer to (B, P+S, D); ``bias`` is (1 or B, H, P+S, P+S), ``runs`` as in ``Attention.forward``."""
         y = self.self_attn_layer_norm(x)
-        y = self.attn_ln(self.self_attn(y, *self.self_attn.keys_values(y), bias, runs))
+        y = self.attn_ln(self.self_attn(*self.self_attn.queries_keys_values(y), bias, runs))
         return self.feed_forward(x + self.drop_path(self.dropout(y)))
 
 
@@ -104,10 +104,10 @@ class DecoderLayer(FeedForward):
             past: keys and values of earlier positions, extended in place by these.
         """
         y = self.self_attn_layer_norm(x)
-        keys, values = self.self_attn.keys_values(y)
+        queries, keys, values = self.self_attn.queries_keys_values(y)
         if past is not None:
             keys, values = past.append(keys, values)
-        y = self.self_attn_ln(self.self_attn(y, keys, values, self_bias))
+        y = self.self_attn_ln(self.self_attn(queries, keys, values, self_bias))
         x = x + self.drop_path(self.dropout(y))
         y = self.cross_attn_ln(self._attend_encoder(self.encoder_attn_layer_norm(x), cross, cross_bias))
         x = x + self.drop_path(self.dropout(y))
@@ -120,7 +120,7 @@ class DecoderLayer(FeedForward):
         side_by_side = y.view(sentences, -1, y.size(-1))
         if isinstance(cross, Tensor):
             return self.encoder_attn.over_states(side_by_side, cross, bias).view_as(y)
-        return self.encoder_attn(side_by_side, *cross, bias).view_as(y)
+        return self.encoder_attn(self.encoder_attn.queries(side_by_side), *cross, bias).view_as(y)
 
 
 def recomputed(function: Callable[..., Tensor], *arguments: Any) -> Tensor:

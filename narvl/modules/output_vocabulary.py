@@ -25,8 +25,8 @@ class OutputVocabulary:
 
     Args:
         allowed: which symbols may be said, bool (V,), at least one.
-        constant: the tables given to ``logits`` are those of models that only answer: worth a copy of the rows, laid
-            out for the CPU's kernels.
+        constant: the tables given to ``logits`` are those of models that only answer: worth a copy of the allowed rows,
+            laid out for the kernels.
 
     Attributes:
         symbols: the symbol of each column (K,), in the order of their ids.
@@ -42,7 +42,8 @@ class OutputVocabulary:
             else:
                 slices.append(slice(symbol, symbol + 1))
         spanned = sum(part.stop - part.start for part in slices)
-        self._slices = slices if len(slices) <= _MOST_SLICES and spanned < 2 * len(said) else []
+        whole = not constant and len(slices) <= _MOST_SLICES and spanned < 2 * len(said)
+        self._slices = slices if whole else []
         self.symbols = (
             torch.cat([torch.arange(part.start, part.stop) for part in slices]) if self._slices else torch.tensor(said)
         )
@@ -72,7 +73,7 @@ class OutputVocabulary:
         Returns:
             (..., K), or (..., K + 1) with a blank, in the last column; -inf for what may not be said.
         """
-        if self._slices and not (self._constant and can_pack(table)):
+        if self._slices:
             rows = [table[part] for part in self._slices] + ([] if blank is None else [blank])
             logits = torch.cat([F.linear(features, part) for part in rows], dim=-1)
         else:

@@ -180,7 +180,8 @@ def test_latency_and_report(journey: Journey, run: Callable, quick: Callable, tm
     flags = ["--samples", 6, "--warmup", 2, "--cpu", "--max-len-b", 24, "--json", tmp_path / "latency.json"]
     timed = run("narvl", "latency", "--data", journey.data, "--run", best[0], "--run", best[1], *flags)
     rows = json.loads((tmp_path / "latency.json").read_text())["rows"]
-    decodings = [("teacher", "AR beam 5"), ("teacher", "AR greedy"), ("student", "parallel")]
+    searches = ("AR beam 5, fairseq", "AR beam 5, optimised", "AR greedy, optimised")
+    decodings = [*(("teacher", name) for name in searches), ("student", "parallel")]
     assert [(row["name"], row["decoding"]) for row in rows] == decodings
     assert rows[0]["speedup"] == 1.0
     for row in rows:
@@ -194,11 +195,11 @@ def test_latency_and_report(journey: Journey, run: Callable, quick: Callable, tm
     report = quick("narvl", "report", "--data", journey.data, "--run", folders[0], "--run", folders[1], *flags)
     table = (out / "table.md").read_text()
     assert report.out == table
-    assert [line.split("|")[1].strip() for line in table.splitlines()[2:5]] == ["teacher", "teacher", "student"]
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:6]] == ["teacher"] * 3 + ["student"]
     assert table.splitlines()[2].rstrip(" |").endswith("1.0x")
     results = json.loads((out / "results.json").read_text())
     assert results["rows"][0]["speedup"] == 1.0
-    assert results["rows"][2]["scores"]["samples"] == TEST_IMAGES
+    assert results["rows"][3]["scores"]["samples"] == TEST_IMAGES
     with Image.open(out / "grid.png") as grid:
         assert min(grid.size) > 100
 

@@ -216,7 +216,7 @@ def test_dropout_of_attention_keeps_its_mean() -> None:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         tries = [attention.over_states(x, states, bias) for _ in range(4000)]
-        others = [attention(x, *attention.keys_values(states), bias) for _ in range(4000)]
+        others = [attention(attention.queries(x), *attention.keys_values(states), bias) for _ in range(4000)]
     ours, theirs = torch.stack(tries), torch.stack(others)
     torch.testing.assert_close(ours.mean(0), still, atol=0.1, rtol=0.0)
     torch.testing.assert_close(ours.std(0), theirs.std(0), atol=0.05, rtol=0.1)

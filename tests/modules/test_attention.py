@@ -40,17 +40,17 @@ def test_equals_the_definition(attention: Attention, batch_of_biases: int) -> No
     x, attended = torch.randn(2, 4, WIDTH), torch.randn(2, 6, WIDTH)
     bias = torch.randn(batch_of_biases, HEADS, 4, 6)
     bias[..., 5] = float("-inf")
-    out = attention(x, *attention.keys_values(attended), bias)
+    out = attention(attention.queries(x), *attention.keys_values(attended), bias)
     torch.testing.assert_close(out, by_definition(attention, x, attended, bias), atol=1e-5, rtol=1e-5)
     changed = attended.clone()
     changed[:, 5] += 3
-    assert torch.equal(attention(x, *attention.keys_values(changed), bias), out)
+    assert torch.equal(attention(attention.queries(x), *attention.keys_values(changed), bias), out)
 
 
 def test_the_bias_is_trained(attention: Attention) -> None:
     x = torch.randn(2, 4, WIDTH)
     bias = torch.zeros(1, HEADS, 4, 4, requires_grad=True)
-    attention(x, *attention.keys_values(x), bias).square().sum().backward()
+    attention(attention.queries(x), *attention.keys_values(x), bias).square().sum().backward()
     assert bias.grad is not None and bias.grad.all()
     assert attention.c_attn.grad is not None and attention.c_attn.grad.all()
 
@@ -61,7 +61,7 @@ def test_dropout_of_the_weights_in_training_alone() -> None:
     x, bias = torch.randn(1, 8, WIDTH), torch.zeros(1, HEADS, 8, 8)
 
     def run() -> Tensor:
-        return attention(x, *attention.keys_values(x), bias)
+        return attention(attention.queries(x), *attention.keys_values(x), bias)
 
     assert not torch.equal(run(), run())
     attention.eval()
