@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("scenes", "prepare", "score", "report", "predict", "latency", "distill", "schedule", "ema")
+COMMANDS = ("scenes", "prepare", "score", "report", "predict", "latency", "distill", "schedule", "ema", "tables")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from narvl.models._precision import set_precision
 from narvl.models.narvl import NARVLModel
 from narvl.models.ofa import OFAModel
 from narvl.tasks._base import VisionLanguageTask
+
+#: How a query's blank is written.
+BLANK = "_"
 
 
 @dataclass(frozen=True)
@@ -75,15 +79,15 @@ class Predictor:
         """Whether the model decodes in one pass."""
         return isinstance(self.model, NARVLModel)
 
-    def generator(self, search: str | None = None, **options: Any) -> Any:
+    def generator(self, flags: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Build what decodes the model.
 
         Args:
-            search: who searches for an autoregressive model (``--ar-search``); None leaves it to the task.
+            flags: the task's own of decoding (``ar_search``, ``ctc_beam``); what is not given stays as it is.
             options: those of fairseq-generate (``beam``, ``max_len_b``, ...).
         """
-        if search is not None:
-            self.task.cfg.ar_search = search
+        for name, value in (flags or {}).items():
+            setattr(self.task.cfg, name, value)
         return self.task.build_generator([self.model], Namespace(**{**self.task.decoding, **options}))
 
     def batch(self, images: list[Image.Image], prompts: list[str]) -> dict[str, Any]:
@@ -99,6 +103,19 @@ class Predictor:
         """Decode a batch to texts, best hypothesis each."""
         best = [hypotheses[0] for hypotheses in self.task.inference_step(generator, [self.model], batch)]
         return [Answer(self.task.decode(_tokens(hypothesis)), float(hypothesis["score"])) for hypothesis in best]
+
+    def say_queries(self, batch: dict[str, Any]) -> list[list[str]]:
+        """Return what each query of a parallel model says, before the collapse; the blank is ``BLANK``.
+
+        Raises:
+            UsageError: the model is autoregressive.
+        """
+        if not self.parallel:
+            raise UsageError("--path: an autoregressive model has no queries. Give a narvl checkpoint.")
+        symbols = self.generator().say(self.model, batch).tolist()
+        dictionary, bpe = self.task.target_dictionary, self.task.build_bpe(None)
+        special = {len(dictionary): BLANK} | {symbol: dictionary[symbol] for symbol in range(dictionary.nspecial)}
+        return [[special.get(symbol) or bpe.decode(dictionary[symbol]).strip() for symbol in row] for row in symbols]
 
 
 def _tokens(hypothesis: dict[str, Any]) -> Tensor:

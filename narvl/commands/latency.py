@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 HELP = "time checkpoints side by side, one image at a time"
 
@@ -27,22 +29,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--samples", type=int, default=100, metavar="N", help="images that count")
     parser.add_argument("--warmup", type=int, default=5, metavar="N", help="images run before them and dropped")
+    parser.add_argument(
+        "--ctc-beam",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="N",
+        help="parallel models: beams of CTC's search to time side by side; 0 is greedy",
+    )
     parser.add_argument("--json", metavar="OUT", help="also write the figures, and where they come from, to a file")
     add_model_options(parser)
     add_decoding_options(parser)
 
 
-def decodings(beam: int, parallel: bool) -> list[tuple[str, int, str | None]]:
-    """Return the ways to decode a checkpoint that are timed: name, beam, and who searches.
+def decodings(beam: int, ctc_beams: Sequence[int], parallel: bool) -> list[tuple[str, int, dict[str, Any]]]:
+    """Return the ways to decode a checkpoint that are timed: name, beam, and the task's flags.
 
     fairseq's beam search is what published speed-ups are ratios to; ours over the same model is what one would use.
+
+    Args:
+        beam: of autoregressive models.
+        ctc_beams: of parallel ones; 0 is greedy.
+        parallel: which of them the model is.
     """
     if parallel:
-        return [("parallel", 1, None)]
-    greedy = ("AR greedy, optimised", 1, "optimised")
+        return [(f"CTC beam {width}" if width else "parallel", 1, {"ctc_beam": width}) for width in ctc_beams]
+    fairseq, optimised = {"ar_search": "fairseq"}, {"ar_search": "optimised"}
+    greedy = ("AR greedy, optimised", 1, optimised)
     if beam == 1:
-        return [("AR greedy, fairseq", 1, "fairseq"), greedy]
-    return [*((f"AR beam {beam}, {search}", beam, search) for search in ("fairseq", "optimised")), greedy]
+        return [("AR greedy, fairseq", 1, fairseq), greedy]
+    return [(f"AR beam {beam}, fairseq", beam, fairseq), (f"AR beam {beam}, optimised", beam, optimised), greedy]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -72,8 +88,8 @@ def run(args: argparse.Namespace) -> None:
             raise UsageError(f"--run {entry!r}: write NAME=CKPT, e.g. --run NARVL=runs/narvl/checkpoint_best.pt.")
         predictor = Predictor(path, args.bpe_dir, args.cpu, args.inference_precision)
         predictors.append(predictor)
-        for decoding, beam, search in decodings(args.beam, predictor.parallel):
-            generator = predictor.generator(search, **{**options, "beam": beam})
+        for decoding, beam, flags in decodings(args.beam, args.ctc_beam, predictor.parallel):
+            generator = predictor.generator(flags, **{**options, "beam": beam})
 
             def decode(batch: dict, predictor: Predictor = predictor, generator: object = generator) -> None:
                 predictor.task.inference_step(generator, [predictor.model], batch)

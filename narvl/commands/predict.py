@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--draw", metavar="OUT", help="grounding: write the image with its box to this file (several images: a folder)"
     )
+    parser.add_argument(
+        "--show-queries",
+        action="store_true",
+        help="parallel models: also tell what each query says, before the collapse (_ is the blank)",
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON list with each image's answer and score")
     parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="images a pass")
     add_model_options(parser)
@@ -70,14 +75,18 @@ def run(args: argparse.Namespace) -> None:
     for start in tqdm(range(0, len(args.images), args.batch_size), desc=task, unit="batch", disable=None):
         names = args.images[start : start + args.batch_size]
         images = [read_image(name) for name in names]
-        answers = predictor.answer(generator, predictor.batch(images, [prompt] * len(names)))
-        for name, image, answer in zip(names, images, answers, strict=True):
+        batch = predictor.batch(images, [prompt] * len(names))
+        answers = predictor.answer(generator, batch)
+        queries = predictor.say_queries(batch) if args.show_queries else [None] * len(names)
+        for name, image, answer, tokens in zip(names, images, answers, queries, strict=True):
             found = _found(task, answer.text, image)
             rows.append({"image": name, **found, "score": answer.score})
+            if tokens is not None:
+                rows[-1]["queries"] = tokens
             if args.draw and found["box"]:
                 _draw(image, found["box"], Path(args.draw), Path(name) if len(args.images) > 1 else None)
             if not args.json:
-                text = _line(task, found)
+                text = _line(task, found) + ("" if tokens is None else f"\t{' '.join(tokens)}")
                 sys.stdout.write(f"{name}\t{text}\n" if len(args.images) > 1 else f"{text}\n")
                 sys.stdout.flush()
     if args.json:

@@ -106,6 +106,16 @@ class ParallelGenerator:
         texts = ctc_beam_search(log_probs, blank, eos, self.beam, self.top_k, self.backend)
         return [[self._hypothesis(text, text.log_prob) for text in row] for row in texts]
 
+    @torch.no_grad()
+    def say(self, model: NARVLModel, sample: dict[str, Any]) -> Tensor:
+        """Return the symbol that each query says, before the collapse: (B, N), the blank being the last, V."""
+        classes = self._log_probs(model, sample["net_input"]).argmax(dim=-1)
+        if self.vocabulary is None:
+            return classes
+        blank = classes == self.vocabulary.size
+        symbols = self.vocabulary.to_symbols(classes.masked_fill(blank, 0))
+        return symbols.masked_fill(blank, model.decoder.embed_tokens.num_embeddings)
+
     def _best(self, log_probs: Tensor, alignment: str) -> list[Decoded]:
         if self.boxes is None or alignment != "position":
             return greedy(log_probs, log_probs.size(-1) - 1, self._column(self.eos), merge=alignment == "ctc")

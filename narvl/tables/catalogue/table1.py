@@ -1,0 +1,64 @@
+"""Table 1: the autoregressive model and the parallel one, on every task, quality and speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from narvl.tables import paper, plots
+from narvl.tables.figures import Figures
+from narvl.tables.runs import Runs, Trained
+from narvl.tables.scales import METRIC
+from narvl.tables.table import Entry, differences, quality, speed, verdict
+
+TITLE = "Table 1: autoregressive and parallel, four tasks"
+SEEDS = 3
+NOTE = (
+    "AR is beam search with beam 5, NAR one greedy pass; ms are medians an image at batch size 1, AR's by fairseq's "
+    "search. Models that start from a pretrained one start from the same, whatever their seed."
+)
+
+NAMES = {"ofa": "AR", "narvl": "NAR"}
+
+
+def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
+    """Declare both models of every data set."""
+    found = []
+    for dataset in runs.scale.datasets:
+        published = {family: paper.TABLE_1[family][dataset.paper] for family in NAMES}
+        first: dict[str, Trained] = {}
+        for seed in seeds:
+            models = {"ofa": runs.teacher(dataset, seed), "narvl": runs.student(dataset, seed)}
+            first = first or {NAMES[family]: model for family, model in models.items()}
+            for family, model in models.items():
+                found.append(quality(runs, f"{dataset.name} {NAMES[family]}", model, published[family]))
+        rows = {
+            ("AR", "AR beam 5, fairseq"): (f"{dataset.name} AR", published["ofa"]),
+            ("NAR", "parallel"): (f"{dataset.name} NAR", published["narvl"]),
+        }
+        found += speed(runs.timed(f"{dataset.name}-table1", first), rows)
+    return found
+
+
+def claims(figures: Figures) -> list[str]:
+    """Compare NAR with AR."""
+    said = []
+    for name in dict.fromkeys(row.rpartition(" ")[0] for row in figures.rows):
+        ar, nar = f"{name} AR", f"{name} NAR"
+        metric = next((metric for metric in figures.metrics if _headline(metric) and figures.of(nar, metric)), None)
+        if metric is None:
+            continue
+        at_least = "at or above" if METRIC["grounding"] in metric else "above"
+        said.append(verdict(f"{name}: NAR is {at_least} AR", differences(figures, metric, nar, ar), metric))
+        times = [figures.mean(row, "ms") for row in (ar, nar)]
+        if times[0] and times[1]:
+            said.append(f"{name}: NAR is {times[0] / times[1]:.1f}x as fast.")
+    return said
+
+
+def _headline(metric: str) -> bool:
+    return metric.startswith(tuple(METRIC.values()))
+
+
+def draw(figures: Figures) -> plots.Drawing:
+    """Draw quality by row, a panel a metric."""
+    return plots.bars(figures, [metric for metric in figures.metrics if _headline(metric)])

@@ -1,0 +1,49 @@
+"""Beyond the paper: the size of the teacher, captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from narvl.tables import plots
+from narvl.tables.figures import Figures
+from narvl.tables.runs import Runs
+from narvl.tables.table import Entry, differences, quality, verdict
+
+TITLE = "Beyond the paper: the teacher's size, captions"
+SEEDS = 1
+NOTE = (
+    "Students are of one size. That of a teacher of its own size starts from the teacher's weights; on scenes, where "
+    "nothing is pretrained, the others start from scratch."
+)
+
+
+def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
+    """Declare a student a teacher's size, and the teachers."""
+    dataset = runs.scale.dataset("captioning")
+    found = []
+    for size in runs.scale.sizes:
+        for seed in seeds:
+            own = size == runs.scale.base
+            name = "narvl" if own else f"narvl-of-{size}"
+            student = runs.student(dataset, seed, name, teacher_size=size)
+            found.append(quality(runs, f"student of {size}", student))
+            found.append(quality(runs, f"teacher {size}", runs.teacher(dataset, seed, size)))
+    return found
+
+
+def claims(figures: Figures) -> list[str]:
+    """The larger the teacher, the better the student."""
+    sizes = [row.rpartition(" ")[2] for row in figures.rows if row.startswith("teacher")]
+    return [
+        verdict(
+            f"A {larger} teacher is above a {smaller} one",
+            differences(figures, "CIDEr", f"student of {larger}", f"student of {smaller}"),
+            "CIDEr",
+        )
+        for smaller, larger in zip(sizes, sizes[1:], strict=False)
+    ]
+
+
+def draw(figures: Figures) -> plots.Drawing:
+    """Draw CIDEr by row."""
+    return plots.bars(figures, ["CIDEr"])

@@ -1,0 +1,52 @@
+"""Turns what runs have left behind into a table's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from narvl.tables.figures import Figure, Figures, difference, format_value
+from narvl.tables.job import read_record
+from narvl.tables.table import Entry
+
+
+def collect(entries: Iterable[Entry], runs: Path) -> Figures:
+    """Read every entry whose jobs have all ended; the others are left out.
+
+    Args:
+        entries: of a table.
+        runs: folder of all runs.
+    """
+    figures: list[Figure] = []
+    for entry in entries:
+        records = [read_record(runs, job) for job in entry.jobs]
+        ended = [record for record in records if record is not None]
+        if len(ended) == len(records):
+            figures += _figures(entry, ended)
+    return Figures(figures)
+
+
+def _figures(entry: Entry, records: list[dict[str, Any]]) -> list[Figure]:
+    made = records[0]["provenance"]
+    machine = made["machine"]
+    # A run that was interrupted took longer than its last attempt, by how much nobody knows.
+    again = any(record["attempts"] > 1 for record in records)
+    minutes = sum(record["seconds"] for record in records) / 60
+    seed = entry.jobs[0].seed
+    return [
+        Figure(
+            row=entry.row,
+            metric=metric,
+            paper=format_value(entry.paper[metric]) if metric in entry.paper else "",
+            ours=format_value(value),
+            difference=difference(value, entry.paper.get(metric)),
+            seed="" if seed is None else str(seed),
+            commit=str(made["commit"]) + ("+" if made["dirty"] else ""),
+            machine=f"{machine['cores']} cores of {machine['cpu']}, accelerator: {machine['accelerator']}",
+            minutes=f"{'>' if again else ''}{minutes:.1f}",
+            date=str(records[-1]["provenance"]["date"]),
+            command=str(made["command"]),
+        )
+        for metric, value in entry.read().items()
+    ]

@@ -1,0 +1,253 @@
+"""Every table at both scales: what it runs can be run, says what the paper says, and is read as it was written."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from narvl.cli import build_parser, main
+from narvl.tables import latency_model, scales
+from narvl.tables.catalogue import TABLES, propagation, texts
+from narvl.tables.estimate import backbone_cost, recipe_flags, training_cost, transformer_cost
+from narvl.tables.figures import Figure, Figures
+from narvl.tables.job import ROOT, Job
+from narvl.tables.runs import Runs
+
+#: The paper's settings (queries, epochs, batch, learning rate, warm-up, smoothing, side), by task.
+PAPER = {
+    "captioning": (20, 5, 128, 1e-5, 0.06, 0.1, 480),
+    "vqa": (6, 10, 512, 5e-5, 0.04, 0.1, 480),
+    "grounding": (5, 10, 128, 5e-5, 0.06, 0.1, 512),
+    "entailment": (2, 5, 256, 5e-5, 0.06, 0.0, 480),
+}
+
+
+def all_runs(scale: scales.Scale, seeds: int = 1) -> tuple[Runs, dict[str, list]]:
+    runs = Runs(scale, ROOT / "runs" / "tables" / scale.name)
+    return runs, {name: table.entries(runs, range(1, seeds + 1)) for name, table in TABLES.items()}
+
+
+SCALES = {"scenes": scales.scenes(), "paper": scales.paper(ROOT / "data", ROOT / "weights")}
+PLANS = {name: all_runs(scale) for name, scale in SCALES.items()}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_table_declares_rows_and_runs(scale: str) -> None:
+    runs, tables = PLANS[scale]
+    for name, entries in tables.items():
+        assert entries, name
+        for entry in entries:
+            assert entry.jobs and all(runs.plan[job.name] == job for job in entry.jobs)
+        assert TABLES[name].claims(Figures([])) is not None, "claims can be asked for before anything ran"
+    trained = [job for job in runs.plan if job.kind == "train"]
+    assert len({job.commands for job in trained}) == len(trained), "no training is run twice under two names"
+
+
+def test_more_seeds_are_more_trainings_of_the_same_kinds() -> None:
+    one, three = (all_runs(SCALES["scenes"], seeds)[0] for seeds in (1, 3))
+    kinds = {job.name.replace("seed1", "seed") for job in one.plan}
+    more = {job.name.replace(f"seed{seed}", "seed") for job in three.plan for seed in (1, 2, 3)}
+    assert kinds <= more and len(three.plan) > 2 * len(one.plan)
+
+
+def commands(scale: str) -> list[tuple[Job, tuple[str, ...]]]:
+    return [(job, command) for job in PLANS[scale][0].plan for command in job.commands]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_command_passes_its_parser(scale: str) -> None:
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    import narvl  # noqa: F401  (registers)
+
+    checked = set()
+    for job, (program, *words) in commands(scale):
+        if program == "narvl":
+            build_parser().parse_args(words)
+        elif program == "run_scripts/train.sh":
+            recipe, _, _, *flags = words
+            if "--user-dir" in flags:
+                assert (ROOT / flags.pop(flags.index("--user-dir") + 1)).is_dir()
+                flags.remove("--user-dir")
+            key = (recipe, tuple(flag for flag in flags if "seed" not in flag and not flag.isdigit()))
+            if key in checked:
+                continue
+            checked.add(key)
+            planned = [] if scale == "scenes" else ["--total-num-update", "9"]  # by train.sh, from the data
+            argv = ["DATA", *recipe_flags(recipe), *flags, *planned]
+            cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv))
+            assert cfg.common.seed == job.seed
+        elif program == "run_scripts/evaluate.sh":
+            argv = ["DATA", "--path", words[1], "--task", words[0].partition("/")[0], *words[5:]]
+            options.parse_args_and_arch(options.get_generation_parser(), argv)
+        elif program == "run_scripts/distill.sh":
+            assert words[0].partition("/")[2].startswith("ofa_")
+        else:
+            assert program == "python" and words[:1] == ["-m"]
+    assert len(checked) > 10
+
+
+def flags_of(words: tuple[str, ...]) -> dict[str, str]:
+    return {word: words[place + 1] for place, word in enumerate(words[:-1]) if word.startswith("--")}
+
+
+def recipe_numbers(recipe: str) -> tuple[str, str]:
+    script = 'source run_scripts/env.sh; load_recipe "$1"; echo "$effective_batch $warmup_ratio"'
+    done = subprocess.run(["bash", "-c", script, "bash", recipe], cwd=ROOT, capture_output=True, text=True, check=True)
+    batch, ratio = done.stdout.split()
+    return batch, ratio
+
+
+def test_the_papers_table_1_trains_with_the_papers_settings() -> None:
+    runs, tables = PLANS["paper"]
+    jobs = {entry.jobs[0] for entry in tables["table1"] if entry.jobs[0].kind == "train"}
+    assert len(jobs) == 12
+    for job in jobs:
+        _, recipe, _, _, *more = job.commands[0]
+        task, _, model = recipe.partition("/")
+        queries, epochs, batch, rate, ratio, smoothing, side = PAPER[task]
+        flags = {**flags_of(recipe_flags(recipe)), **flags_of(tuple(more))}
+        assert int(flags["--max-epoch"]) == (12 if job.name.startswith("refcocog") else epochs)
+        assert float(flags["--lr"]) == rate and float(flags["--label-smoothing"]) == smoothing
+        assert int(flags["--patch-image-size"]) == side and recipe_numbers(recipe) == (str(batch), str(ratio))
+        assert ("--num-queries" in flags) == model.startswith("narvl")
+        assert int(flags.get("--num-queries", queries)) == queries
+        assert model.endswith("_base")
+        start = flags["--finetune-from-model"]
+        distilled = model.startswith("narvl") and task in ("captioning", "vqa")
+        assert ("/ofa/seed" in start) if distilled else start == "weights/ofa_base.pt"
+
+
+def test_the_papers_grid_of_table_10_is_one_epoch_each() -> None:
+    _, tables = PLANS["paper"]
+    trained = [entry.jobs[0].commands[0] for entry in tables["table10"] if entry.jobs[0].kind == "train"]
+    grid = {flags_of(words)["--num-queries"]: flags_of(words)["--max-epoch"] for words in trained}
+    assert grid == dict.fromkeys(("10", "20", "100", "500", "1000"), "1")
+
+
+def test_the_dry_run_prints_every_command_with_an_estimate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["tables", "all", "--scale", "paper", "--dry-run", "--runs", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    trainings = [line for line in lines if " hours of an A100, " in line]
+    assert len(trainings) == len([job for job in PLANS["paper"][0].plan if job.kind == "train"])
+    assert sum(line.startswith("run_scripts/train.sh ") for line in lines) == len(trainings)
+    assert "GPU hours" in lines[-1]
+
+
+def test_the_list_tells_how_far_each_table_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["tables", "--runs", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in TABLES) and "0 of" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["table99"], "no table table99. There are: table1"),
+        (["table1", "--seeds", "0"], "--seeds 0: give at least 1"),
+        (["table1", "--jobs", "0"], "--jobs 0: give at least 1"),
+        (["table1", "--job", "nothing"], "--job nothing: these tables have no such run"),
+    ],
+)
+def test_wrong_flags_are_named(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tables", *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["nano", "tiny"])
+def test_the_estimate_counts_what_torch_counts(size: str) -> None:
+    from argparse import Namespace
+
+    import torch
+    from fairseq.data import Dictionary
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from narvl.data.vocabulary import Vocabulary  # noqa: F401  (the task's import order)
+    from narvl.models._config import PRESETS, NARVLConfig
+    from narvl.models.narvl import NARVLModel
+
+    dictionary = Dictionary()
+    for number in range(96):
+        dictionary.add_symbol(f"w{number}")
+    cfg = NARVLConfig(**PRESETS[size], num_queries=6)
+    model = NARVLModel.build_model(cfg, Namespace(target_dictionary=dictionary)).eval()
+    images = torch.randn(1, 3, 128, 128)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        features = model.encoder.embed_images(images)
+    flops, outputs = backbone_cost(PRESETS[size], 128)
+    assert flops == pytest.approx(counter.get_total_flops(), rel=0.02)
+    assert outputs > features.numel()
+    counted, weights = transformer_cost(PRESETS[size], 64 + 20, 6, len(dictionary))
+    layers = [*model.encoder.layers, *model.decoder.layers]
+    linear = sum(p.numel() for layer in layers for p in layer.parameters() if p.dim() == 2)
+    assert weights == linear
+    assert counted > 2 * 84 * sum(p.numel() for p in model.encoder.layers.parameters() if p.dim() == 2)
+
+
+def test_only_trainings_are_estimated() -> None:
+    runs, _ = PLANS["scenes"]
+    for job in runs.plan:
+        cost = training_cost(job, runs.scale)
+        assert (cost is None) == (job.kind != "train")
+        assert cost is None or (cost.samples > 0 and cost.flops > 1e7 and cost.memory > 1e6)
+
+
+def test_diversity_counts_words_and_pairs() -> None:
+    found = texts.diversity(["a b a b", "a b", "a b"])
+    assert found["words"] == 2 and found["distinct-1 (%)"] == 25.0
+    assert found["distinct-2 (%)"] == 40.0 and round(found["different texts (%)"]) == 67
+
+
+def test_claims_of_propagation_compare_slopes() -> None:
+    def slope(name: str, value: float, seed: int) -> Figure:
+        return Figure(f"{name}, all boxes", "slope", "", str(value), "", str(seed), "c", "m", "1", "d", "x")
+
+    figures = Figures([slope("AR", 0.5, 1), slope("NAR", 0.2, 1), slope("AR", 0.6, 2), slope("NAR", 0.2, 2)])
+    assert "held (+35.0" in propagation.claims(figures)[0]
+
+
+def test_latency_is_predicted_where_it_follows_the_equations(tmp_path: Path) -> None:
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    points = []
+    for flops, read, passes in random.uniform((1e9, 1e8, 6), (1e12, 1e10, 200), (40, 3)):
+        ms = flops / 1e9 / 0.2 + read / 1e9 / 0.03 + 0.5 * passes + 7
+        points.append(latency_model.Point(flops, read, passes, float(ms * random.uniform(0.97, 1.03))))
+    found = latency_model.check(points, seed=1)
+    assert found["held-back points"] == 20 and found["within 20% (%)"] == 100 and found["largest error (%)"] < 5
+    assert found["GFLOP/s"] == pytest.approx(200, rel=0.05)
+    fitted, held_back = latency_model.split(points, 1)
+    assert len(fitted) == len(held_back) == 20 and not set(fitted) & set(held_back)
+
+
+def test_points_join_measurements_and_work(tmp_path: Path) -> None:
+    part = {"flops": 2e9, "fixed_bytes": 1e8, "sample_bytes": 1e6}
+    work = {"NARVL": {"decoder": part}, "AR beam 5": {"decoder": part}, "AR greedy": {"decoder": part}}
+    floor = {"cells": {"nano 64 vqa": {"parts": {"encoder": part}, "decoders": work}}}
+    rows = [
+        {"decoding": "AR beam 5, fairseq", "decoder_ms": 30.0, "encoder_ms": 10.0},
+        {"decoding": "NARVL greedy", "decoder_ms": 3.0, "encoder_ms": 11.0},
+        {"decoding": "something else", "decoder_ms": 3.0, "encoder_ms": 11.0},
+    ]
+    cell = {"size": "nano", "side": 64, "task": "vqa", "batch": 4, "answer": 2, "rows": rows}
+    for name, record in (("latency", {"cells": {"x": cell}}), ("floor", floor)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    points = latency_model.read_points(tmp_path / "latency.json", tmp_path / "floor.json")
+    (beam,), (narvl,), (encoder,) = (points[name] for name in ("AR beam 5, fairseq", "NARVL greedy", "encoder"))
+    assert (beam.flops, beam.read, beam.passes, beam.ms) == (8e9, 1.04e8, 6, 30.0), "3 steps of 2 layers"
+    assert (narvl.passes, encoder.passes, encoder.ms) == (2, 2, 11.0)
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as out:
+        build_parser().parse_args(["tables", "--help"])
+    assert "narvl tables all --scale paper --dry-run" in out.getvalue()
+    assert isinstance(build_parser(), argparse.ArgumentParser)

@@ -1,0 +1,114 @@
+"""From values to CSV, page and plots."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from narvl.errors import DataError
+from narvl.tables import plots, render
+from narvl.tables.catalogue import TABLES
+from narvl.tables.collect import collect
+from narvl.tables.figures import Figure, Figures, difference, format_value, read_figures
+from narvl.tables.job import Job
+from narvl.tables.publish import merge
+from narvl.tables.runner import Runner
+from narvl.tables.table import Entry, differences, verdict
+
+
+def figure(row: str, metric: str, ours: str, seed: str = "1", paper: str = "") -> Figure:
+    return Figure(row, metric, paper, ours, "", seed, "c0ffee", "2 cores", "1.0", "2026-01-01", "cmd")
+
+
+SOME = Figures([figure("A", "CIDEr", str(v), str(s), "93.24") for s, v in enumerate((90, 92, 94), 1)])
+
+
+def test_means_and_spreads_are_over_seeds() -> None:
+    assert SOME.mean("A", "CIDEr") == 92 and SOME.spread("A", "CIDEr") == 2
+    assert Figures(SOME.all[:1]).spread("A", "CIDEr") is None and SOME.mean("B", "CIDEr") is None
+
+
+def test_csv_is_read_as_it_was_written(tmp_path: Path) -> None:
+    odd = Figures([*SOME.all, figure("image, 1", "text", 'a "b" | c\nd')])
+    (tmp_path / "t.csv").write_text(odd.text())
+    assert read_figures(tmp_path / "t.csv").all == odd.all
+    assert read_figures(tmp_path / "none.csv").all == []
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="its columns are"):
+        read_figures(tmp_path / "bad.csv")
+
+
+def test_numbers_are_written_short_and_differences_signed() -> None:
+    assert (format_value(123.149), format_value(0.123456), format_value("a text")) == ("123.15", "0.1235", "a text")
+    assert difference(90.0, 93.24) == "-3.24" and difference(90.0, None) == difference("x", 1.0) == ""
+
+
+def test_a_table_keeps_paper_ours_and_difference_apart() -> None:
+    lines = render.render(SOME).splitlines()
+    assert [cell.strip() for cell in lines[0].strip("|").split("|")][2:5] == ["paper", "ours", "difference"]
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
+        "A", "CIDEr", "93.24", "92.0 ± 2.0", "-1.2", "1, 2, 3",
+    ]  # fmt: skip
+    texts = render.render(Figures([figure("image 1", "says", "a | b")]))
+    assert "a \\| b" in texts and "paper" not in texts
+
+
+def test_old_figures_stay_where_new_runs_have_none() -> None:
+    new = Figures([replace(SOME.all[1], ours="99"), figure("B", "CIDEr", "5")])
+    both = merge(Figures([*SOME.all, figure("gone", "CIDEr", "1")]), new, ["B", "A"])
+    assert [(found.row, found.seed, found.ours) for found in both.all] == [
+        ("B", "1", "5"), ("A", "1", "90"), ("A", "2", "99"), ("A", "3", "94"),
+    ]  # fmt: skip
+
+
+def test_only_entries_whose_jobs_have_ended_are_read(tmp_path: Path) -> None:
+    done, open_ = (Job(name, "train", (("true",),), seed=7) for name in ("done", "open"))
+    Runner(tmp_path).run([done])
+    entries = [
+        Entry("A", (done,), lambda: {"CIDEr": 50.0}, {"CIDEr": 60.0}),
+        Entry("B", (done, open_), lambda: pytest.fail("read too early")),
+    ]
+    (only,) = collect(entries, tmp_path).all
+    assert (only.row, only.paper, only.ours, only.difference, only.seed) == ("A", "60.00", "50.00", "-10.00", "7")
+    assert only.command == "true" and float(only.minutes) >= 0
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([3.0, 4.0, 5.0], "held (+4.0 CIDEr, 3 seeds, whose differences spread by 1.0)"),
+        ([-3.0, -4.0], "did not hold (-3.5 CIDEr, 2 seeds"),
+        ([1.0, -0.5, 0.5], "within the seeds' spread, so undecided (+0.3"),
+        ([2.0], "held (+2.0 CIDEr, one seed)"),
+        ([0.0], "no difference"),
+        ([], "not run"),
+    ],
+)
+def test_verdicts_weigh_differences_by_their_spread(found: list[float], said: str) -> None:
+    assert said in verdict("A claim", found, "CIDEr")
+
+
+def test_differences_are_of_the_same_seed() -> None:
+    other = Figures([*SOME.all, figure("B", "CIDEr", "80", "2"), figure("B", "CIDEr", "80", "9")])
+    assert differences(other, "CIDEr", "A", "B") == [12.0]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_page_can_be_written_before_anything_ran(name: str, tmp_path: Path) -> None:
+    page = render.page("scenes", tmp_path, "../results/scenes")
+    assert TABLES[name].TITLE in page and f"Not run. Command: `narvl tables {name} --scale scenes`" in page
+
+
+def test_plots_show_rows(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    plots.save(plots.bars(SOME, ["CIDEr"]), tmp_path / "bars.svg")
+    plots.save(plots.curves(SOME, {"line": {"A": 1.0, "missing": 2.0}}, ["CIDEr"], "x"), tmp_path / "curves.svg")
+    both = Figures([*SOME.all, figure("A", "ms", "3")])
+    plots.save(plots.against(both, "ms", "CIDEr", {"line": ""}), tmp_path / "against.svg")
+    for path in tmp_path.glob("*.svg"):
+        assert path.stat().st_size > 2000
+    before = (tmp_path / "bars.svg").read_bytes()
+    plots.save(plots.bars(SOME, ["CIDEr"]), tmp_path / "bars.svg")
+    assert (tmp_path / "bars.svg").read_bytes() == before, "the same figures give the same file"

@@ -1,0 +1,163 @@
+"""Jobs are run once, in order, several at a time, whatever stops them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from narvl.errors import UsageError
+from narvl.tables.job import Job, Plan, read_record
+from narvl.tables.runner import Runner
+from narvl.tables.slurm import submit
+
+
+def shell(name: str, script: str, *needs: str, kind: str = "train", seed: int | None = 1) -> Job:
+    return Job(name, kind, (("bash", "-c", script),), needs, seed)
+
+
+def test_a_plan_keeps_order_and_refuses_what_does_not_fit() -> None:
+    plan = Plan()
+    first = plan.add(shell("a", "true"))
+    assert plan.add(shell("a", "true")) == first and len(plan) == 1
+    plan.add(shell("b", "true", "a"))
+    plan.add(shell("c", "true"))
+    assert [job.name for job in plan.behind(["b"])] == ["a", "b"]
+    with pytest.raises(ValueError, match="two jobs are called a"):
+        plan.add(shell("a", "false"))
+    with pytest.raises(ValueError, match="needs d"):
+        plan.add(shell("e", "true", "d"))
+
+
+def test_jobs_are_run_once_after_what_they_need(tmp_path: Path) -> None:
+    note = f"echo $0 >> {tmp_path / 'order'}"
+    jobs = [
+        Job(name, "train", (("bash", "-c", note, name),), needs)
+        for name, needs in (("a", ()), ("b", ("a",)), ("c", ("a", "b")))
+    ]
+    for _ in range(2):
+        Runner(tmp_path / "runs", 2).run(jobs)
+    assert (tmp_path / "order").read_text().split() == ["a", "b", "c"]
+    record = read_record(tmp_path / "runs", jobs[2])
+    assert record is not None and record["attempts"] == 1 and record["seconds"] >= 0
+    assert record["provenance"]["commit"] and record["provenance"]["machine"]["cores"] >= 1
+
+
+def test_a_failure_names_its_log_and_takes_only_its_dependents(tmp_path: Path) -> None:
+    jobs = [shell("bad", "echo reason; exit 3"), shell("after", "true", "bad"), shell("other", "true")]
+    with pytest.raises(UsageError, match="failed: bad; not run, because they need one of them: after"):
+        Runner(tmp_path).run(jobs)
+    assert [read_record(tmp_path, job) is not None for job in jobs] == [False, False, True]
+    with pytest.raises(UsageError, match=r"exit code 3.*\n.*reason"):
+        Runner(tmp_path).run_one(jobs[0])
+
+
+def test_timing_is_alone(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    watch = f"ls {tmp_path}/busy.* 2>/dev/null | wc -l >> {seen}"
+    work = "touch {0}; sleep 0.4; rm {0}"
+    jobs = [shell(f"w{i}", work.format(tmp_path / f"busy.{i}")) for i in range(3)]
+    jobs.insert(1, shell("timing", watch, kind="time"))
+    Runner(tmp_path / "runs", 3).run(jobs)
+    assert seen.read_text().split() == ["0"]
+
+
+def test_threads_are_shared_but_by_timing(tmp_path: Path) -> None:
+    say = f'echo "${{OMP_NUM_THREADS:-all}}" > {tmp_path}/$0'
+    jobs = [Job(kind, kind, (("bash", "-c", say, kind),)) for kind in ("train", "time")]
+    os.environ.pop("OMP_NUM_THREADS", None)
+    Runner(tmp_path / "runs", 64).run(jobs)
+    assert [(tmp_path / kind).read_text().strip() for kind in ("train", "time")] == ["1", "all"]
+
+
+def test_other_commands_than_those_recorded_are_refused(tmp_path: Path) -> None:
+    Runner(tmp_path).run([shell("a", "true")])
+    with pytest.raises(UsageError, match="made by other commands"):
+        Runner(tmp_path).run([shell("a", "exit 0")])
+
+
+def test_runs_may_be_moved(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        job = shell("a", f"touch {tmp_path / folder / 'a' / 'made'}")
+        Runner(tmp_path / folder).run([job])
+        if folder == "one":
+            (tmp_path / "one").rename(tmp_path / "two")
+    assert not (tmp_path / "one").exists()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from narvl.tables.job import Job
+from narvl.tables.runner import Runner
+out = Path(sys.argv[1])
+step = f"echo begin $0 >> {out}/log; sleep 0.3; echo end $0 >> {out}/log"
+jobs = [Job(n, "train", (("bash", "-c", step, n),), needs) for n, needs in (("a", ()), ("b", ()), ("c", ("a", "b")))]
+Runner(out / "runs", 2).run(jobs)
+"""
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("after", [0.1, 0.45])
+def test_killed_at_any_moment_nothing_that_ended_is_repeated(tmp_path: Path, by: int, after: float) -> None:
+    call = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    log = tmp_path / "log"
+    process = subprocess.Popen(call, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(after)
+    process.send_signal(by)
+    process.wait()
+    recorded = {path.parent.name for path in (tmp_path / "runs").glob("*/job.json")}
+    before = log.read_text().count("begin")
+    subprocess.run(call, check=True, stderr=subprocess.DEVNULL)
+    lines = log.read_text().splitlines()
+    for name in "abc":
+        again = lines[before:].count(f"begin {name}")
+        # What a killed caller has left running ends by itself; nobody recorded it, so it is called once more.
+        assert again == 0 if name in recorded else 1 <= again <= 2
+        assert lines.count(f"end {name}") >= 1
+    assert lines[-1] == "end c"
+
+
+def test_two_callers_share_the_work(tmp_path: Path) -> None:
+    call = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    callers = [subprocess.Popen(call, stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [caller.wait() for caller in callers] == [0, 0]
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert sorted(lines) == sorted(f"{word} {name}" for name in "abc" for word in ("begin", "end"))
+
+
+def test_slurm_gets_a_job_each_with_its_dependencies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "bin" / "sbatch"
+    fake.parent.mkdir()
+    count = tmp_path / "calls"
+    fake.write_text(f'#!/bin/bash\nprintf "%s\\n" "$*" >> {count}\nwc -l < {count}\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    jobs = [shell("a", "true"), shell("b", "true", "a"), shell("c", "true")]
+    Runner(tmp_path / "runs").run(jobs[2:])
+    numbers = submit(jobs, tmp_path / "runs", ["narvl", "tables", "--job"], ["--gpus-per-node=8"])
+    assert numbers == {"a": "1", "b": "2"}
+    first, second = count.read_text().splitlines()
+    assert "--dependency" not in first and "--gpus-per-node=8" in first and "--wrap=narvl tables --job a" in first
+    assert "--dependency=afterok:1 --kill-on-invalid-dep=yes" in second
+    fake.write_text("#!/bin/bash\necho no such partition >&2\nexit 1\n")
+    with pytest.raises(UsageError, match="sbatch refused a: no such partition"):
+        submit(jobs[:1], tmp_path / "runs", ["narvl"], [])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="no sbatch"):
+        submit(jobs[:1], tmp_path / "runs", ["narvl"], [])
+
+
+def test_records_are_json_for_people(tmp_path: Path) -> None:
+    Runner(tmp_path).run([shell("a", f"echo {tmp_path}")])
+    record = json.loads((tmp_path / "a" / "job.json").read_text())
+    assert record["commands"] == [["bash", "-c", "echo RUNS"]]
