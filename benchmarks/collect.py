@@ -5,6 +5,7 @@ Usage: python benchmarks/collect.py quickstart RUN    (RUN: the quickstart's fol
        python benchmarks/collect.py blank RUN         (RUN: the folder of benchmarks/frozen_blank.sh)
        python benchmarks/collect.py tasks RUN         (RUN: the folder of benchmarks/tasks.sh)
        python benchmarks/collect.py grounding RUN     (RUN: the folder of benchmarks/grounding.sh)
+       python benchmarks/collect.py precision RUN     (RUN: the folder of benchmarks/precision.sh)
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+
+from narvl.evaluation.generations import read_generations
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 #: How commands name the folder they write to.
@@ -107,6 +110,21 @@ def grounding(run: Path) -> None:
     write("grounding", record)
 
 
+def precision(run: Path) -> None:
+    """Collect each model's scores in each precision, and how many of its texts are those of single precision."""
+    record: dict[str, Any] = {"models": {}}
+    for path in sorted(run.glob("*/*/*/scores-test.json")):
+        folder = path.parent
+        single, other = (read_generations(place / "generate-test.txt") for place in (folder.parent / "float32", folder))
+        scores = read(path)
+        scores["same"] = sum(other[row].text == generation.text for row, generation in single.items())
+        model = f"{folder.parents[1].name} {folder.parent.name}"
+        record["models"].setdefault(model, {})[folder.name] = scores
+        # The trainings' seed is that of benchmarks/tasks.sh.
+        record["provenance"] = {**scores["provenance"], "command": f"benchmarks/precision.sh TASKS {OUT}", "seed": 1}
+    write("precision", record)
+
+
 def main() -> None:
     """Collect a run."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -116,7 +134,14 @@ def main() -> None:
     KINDS[args.kind](args.run)
 
 
-KINDS = {"quickstart": quickstart, "photos": photos, "blank": blank, "tasks": tasks, "grounding": grounding}
+KINDS = {
+    "quickstart": quickstart,
+    "photos": photos,
+    "blank": blank,
+    "tasks": tasks,
+    "grounding": grounding,
+    "precision": precision,
+}
 
 
 if __name__ == "__main__":

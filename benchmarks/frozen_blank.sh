@@ -12,10 +12,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/../run_scripts/env.sh"
 quickstart=$1 out=$2
 
 for blank in trained frozen; do
-    run=$out/$blank
+    run=$out/$blank plugin=()
+    [[ $blank == trained ]] || plugin=(--user-dir "$root/benchmarks/blank_plugin")
     mkdir -p "$run"
-    NARVL_BLANK=$blank "$root/run_scripts/train.sh" captioning/narvl_nano "$quickstart/distilled" "$run" \
-        --user-dir "$root/benchmarks/blank_plugin" --freeze-embedding --max-update 200 --total-num-update 200 \
+    "$root/run_scripts/train.sh" captioning/narvl_nano "$quickstart/distilled" "$run" \
+        "${plugin[@]}" --freeze-embedding --max-update 200 --total-num-update 200 \
         --finetune-from-model "$quickstart/teacher/checkpoint_best.pt" >"$run/train.log"
     "$root/run_scripts/generate.sh" captioning/narvl_nano "$run/checkpoint_best.pt" "$quickstart/data" test "$run"
     narvl score captioning --results "$run/generate-test.txt" --data "$quickstart/data" --split test --json "$run/scores-test.json"

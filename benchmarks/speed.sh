@@ -24,7 +24,8 @@ if [[ $device == cpu ]]; then
     measure floor
     measure encoder
     measure latency --sizes tiny base --sides 384 480
-    measure latency --sizes base --sides 384 480 --batches 8 32 --rounds 5
+    few=(ar5-fairseq ar5-optimised ar1-optimised narvl)
+    measure latency --sizes base --sides 384 480 --batches 8 32 --rounds 5 --decoders "${few[@]}"
     measure loss --batches 1 8 32 128
     measure training --sizes tiny base --batches 1 4
     measure generation --sizes tiny base

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import speed_tables
-from records import read, source
+from records import RESULTS, read, source
 from tabulate import tabulate
+
+from narvl.tables.render import page, summary
 
 ROOT = Path(__file__).resolve().parents[1]
 #: The pages, and how they link to the files of the repository.
@@ -147,6 +149,26 @@ def grounding() -> str:
     )
 
 
+def precision() -> str:
+    """Build the table of quality by precision."""
+    if not (RESULTS / "precision.json").is_file():
+        return "Not run yet."
+    record = read("precision")
+    precisions = ("float32", "bfloat16", "float16", "int8")
+    cells = [
+        [
+            model.replace("teacher", "AR beam 5").replace("narvl", "NARVL"),
+            *(f"{found[name]['accuracy']:.1%}" for name in precisions),
+            *(f"{found[name]['same']}" for name in precisions[1:]),
+            f"{found['float32']['samples']:,}",
+        ]
+        for model, found in record["models"].items()
+    ]
+    headers = ["accuracy", *precisions, *(f"as in float32: {name}" for name in precisions[1:]), "of"]
+    table = tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
+    return f"{table}\n\nThe scenes' models, on their test splits.\n\n{source('precision', record)}"
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "quickstart": quickstart,
     "quickstart-time": quickstart_time,
@@ -154,6 +176,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "blank": blank,
     "tasks": tasks,
     "grounding": grounding,
+    "precision": precision,
+    "claims": lambda: summary("scenes", RESULTS / "scenes"),
     **speed_tables.SECTIONS,
 }
 
@@ -171,24 +195,32 @@ def fill(text: str, folder: str) -> tuple[str, set[str]]:
     return text, found
 
 
+def written_whole() -> dict[Path, str]:
+    """Return the pages that ``narvl tables`` writes, as they must be."""
+    scales = [name for name in ("scenes", "paper") if (RESULTS / name).is_dir()]
+    docs = ROOT / "docs"
+    return {docs / f"tables_{name}.md": page(name, RESULTS / name, f"../results/{name}") for name in scales}
+
+
 def main() -> None:
     """Fill or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail where a page is out of date")
     args = parser.parse_args()
     missing = set(SECTIONS)
-    for page, folder in PAGES.items():
-        old = page.read_text(encoding="utf-8")
-        new, found = fill(old, folder)
+    pages = written_whole()
+    for path, folder in PAGES.items():
+        pages[path], found = fill(path.read_text(encoding="utf-8"), folder)
         missing -= found
-        name = page.relative_to(ROOT)
-        if args.check and new != old:
-            raise SystemExit(f"{name} is out of date: run benchmarks/tables.py")
-        if not args.check:
-            page.write_text(new, encoding="utf-8")
-            sys.stdout.write(f"{name} written\n")
     if missing:
         raise SystemExit(f"on no page are the markers of {', '.join(sorted(missing))}")
+    for path, text in pages.items():
+        name = path.relative_to(ROOT)
+        if not args.check:
+            path.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"{name} written\n")
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            raise SystemExit(f"{name} is out of date: run benchmarks/tables.py")
 
 
 if __name__ == "__main__":

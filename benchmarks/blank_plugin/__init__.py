@@ -1,8 +1,7 @@
-"""narvl as a plugin whose blank can be left untrained: NARVL_BLANK=frozen (benchmarks/frozen_blank.sh)."""
+"""narvl as a plugin whose blank stays at its random start, as in earlier implementations."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from narvl.models.narvl import NARVLModel
@@ -12,7 +11,7 @@ _build = NARVLModel.build_model.__func__  # type: ignore[attr-defined]
 
 def _build_model(cls: type[NARVLModel], cfg: Any, task: Any) -> NARVLModel:
     model = _build(cls, cfg, task)
-    model.decoder.blank_embed.weight.requires_grad = os.environ["NARVL_BLANK"] == "trained"
+    model.decoder.blank_embed.weight.requires_grad = False
     return model
 
 

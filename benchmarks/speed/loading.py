@@ -8,6 +8,7 @@ rows: its index, its memory, its first shuffled batch, random reads.
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import sys
 import tempfile
@@ -55,6 +56,7 @@ def load_epoch(folder: Path, side: int, batch: int, workers: int, seed: int) -> 
     """
     task = build_task(folder, side)
     start = time.perf_counter()
+    gc.collect()  # the last epoch's iterator ends here, and not in a worker, which has a copy of it
     batches = iter(open_epoch(task, batch, workers, seed))
     rows = len(next(batches)["id"])
     first = time.perf_counter()

@@ -115,12 +115,18 @@ class Attention(nn.Module):
         """
         batch, length, width = x.shape
         key, value = (linear.weight.view(self.heads, -1, width) for linear in (self.k_proj, self.v_proj))
-        queries = (self.queries(x) * self.scale) @ key  # (B, H, T, D)
+
+        def by_head(rows: Tensor, weight: Tensor) -> Tensor:
+            # One product a head: torch.matmul would copy the weights for every sample.
+            product = torch.bmm(rows.transpose(0, 1).flatten(1, 2), weight)
+            return product.view(self.heads, batch, length, -1).transpose(0, 1)
+
+        queries = by_head(self.queries(x) * self.scale, key)  # (B, H, T, D)
         scores = torch.baddbmm(
             bias.expand(batch, -1, length, -1).flatten(1, 2), queries.flatten(1, 2), states.transpose(1, 2)
         )
         weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)  # (B, H * T, L)
-        context = (weights @ states).view(batch, self.heads, length, width) @ value.transpose(1, 2)
+        context = by_head((weights @ states).view(batch, self.heads, length, width), value.transpose(1, 2))
         value_bias = self.v_proj.bias.view(1, self.heads, 1, -1)
         if self.training:  # dropout changes what the weights sum up to
             value_bias = value_bias * weights.sum(dim=-1).view(batch, self.heads, length, 1)

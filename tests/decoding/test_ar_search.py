@@ -127,7 +127,7 @@ def test_sentences_leave_the_batch_one_by_one(
         assert len(lengths) > 2, "choose models that end sentences at different steps"
 
 
-@pytest.mark.parametrize(("beam", "longest", "projected"), [(1, 9, False), (1, 10, True), (4, 1, False), (4, 2, True)])
+@pytest.mark.parametrize(("beam", "longest", "projected"), [(1, 14, False), (1, 15, True), (4, 2, False), (4, 3, True)])
 def test_encoder_is_projected_where_enough_positions_attend_to_it(
     models: Callable[..., Any],
     dictionary: Dictionary,
@@ -137,7 +137,7 @@ def test_encoder_is_projected_where_enough_positions_attend_to_it(
     longest: int,
     projected: bool,
 ) -> None:
-    """For 32 positions in one pass (width 128, 4 heads), a third of them step by step; and no sentence twice."""
+    """For 32 positions in one pass (width 128, 4 heads), half of them step by step; and no sentence twice."""
     model = models(3, 0.8)
     attention = model.decoder.layers[0].encoder_attn
     keys_values = attention.keys_values
