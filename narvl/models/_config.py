@@ -3,10 +3,11 @@
 No postponed annotations here: fairseq reads the fields' types at run time.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Callable, Dict, List  # noqa: UP035  (fairseq's parser knows these alone)
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from omegaconf import DictConfig, open_dict
 
 from narvl.modules.backbone import BATCH_NORM_MODES, BLOCKS
 
@@ -140,3 +141,20 @@ class NARVLConfig(OFAConfig):
             " blanks (query i says token i, for --criterion query_cross_entropy)"
         },
     )
+
+
+def complete(cfg: Any, config: type[OFAConfig]) -> None:
+    """Give a configuration from an older version's checkpoint the fields that have come since, at their defaults.
+
+    fairseq does so for models that are named as they are registered, but not for architectures such as ``narvl_base``.
+
+    Args:
+        cfg: fairseq's; changed in place.
+        config: the model's configuration class.
+    """
+    missing = [entry for entry in fields(config) if entry.name not in cfg] if isinstance(cfg, DictConfig) else []
+    if missing:
+        defaults = config()
+        with open_dict(cfg):
+            for entry in missing:
+                cfg[entry.name] = getattr(defaults, entry.name)

@@ -8,7 +8,7 @@ from fairseq.models import register_model, register_model_architecture
 from torch import Tensor
 
 from narvl.errors import UsageError
-from narvl.models._config import PRESETS, NARVLConfig, preset
+from narvl.models._config import PRESETS, NARVLConfig, complete, preset
 from narvl.models.ofa import OFAModel, build_token_table
 from narvl.modules.encoder import OFAEncoder
 from narvl.modules.parallel_decoder import NARVLDecoder
@@ -40,6 +40,7 @@ class NARVLModel(OFAModel):
         Raises:
             UsageError: ``--num-queries`` is outside the position table.
         """
+        complete(cfg, NARVLConfig)
         if not 1 <= cfg.num_queries <= cfg.max_target_positions:
             raise UsageError(
                 f"--num-queries {cfg.num_queries}: give 1 to {cfg.max_target_positions} (--max-target-positions)."

@@ -8,7 +8,7 @@ from fairseq.models import FairseqEncoderDecoderModel, register_model, register_
 from torch import Tensor, nn
 
 from narvl.models._checkpoint import convert_state_dict
-from narvl.models._config import PRESETS, OFAConfig, preset
+from narvl.models._config import PRESETS, OFAConfig, complete, preset
 from narvl.models._precision import set_precision
 from narvl.modules.ar_decoder import OFADecoder
 from narvl.modules.encoder import OFAEncoder
@@ -34,6 +34,7 @@ class OFAModel(FairseqEncoderDecoderModel):
     @classmethod
     def build_model(cls, cfg: OFAConfig, task: FairseqTask) -> OFAModel:
         """Build the model for a task's dictionary (fairseq's entry point)."""
+        complete(cfg, OFAConfig)
         dictionary = task.target_dictionary
         tokens = build_token_table(cfg, dictionary)
         return cls(OFAEncoder(cfg, dictionary, tokens), OFADecoder(cfg, dictionary, tokens))

@@ -224,3 +224,24 @@ def test_fairseq_train_restores_a_teacher_s_checkpoint_into_a_student(
     assert trained["model"][BLANK].shape == (1, 256)
     moved = (trained["model"]["decoder.layers.3.fc2.weight"] - state["decoder.layers.3.fc2.weight"]).abs().max()
     assert 0 < float(moved) < 0.1
+
+
+@pytest.mark.parametrize("name", ["ofa", "narvl"])
+def test_a_configuration_of_an_older_version_gets_today_s_defaults(name: str, scenes: Path) -> None:
+    """A checkpoint holds no field that was added after it."""
+    from fairseq.data import Dictionary
+    from omegaconf import OmegaConf
+
+    from narvl.models._config import PRESETS, NARVLConfig, OFAConfig
+    from narvl.models.narvl import NARVLModel
+    from narvl.models.ofa import OFAModel
+
+    config, model = (OFAConfig, OFAModel) if name == "ofa" else (NARVLConfig, NARVLModel)
+    known = OmegaConf.to_container(OmegaConf.structured(config(**PRESETS["nano"])), enum_to_str=True)
+    for later in ("checkpoint_activations", "interpolate_position", "alignment"):
+        known.pop(later, None)
+    cfg = OmegaConf.create({**known, "_name": f"{name}_nano"})
+    OmegaConf.set_struct(cfg, True)
+    built = model.build_model(cfg, Namespace(target_dictionary=Dictionary()))
+    assert built.encoder.checkpoint is False and built.encoder.interpolate_position is False
+    assert name == "ofa" or built.alignment == "ctc"
