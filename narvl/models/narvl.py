@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fairseq.models import register_model, register_model_architecture
-from torch import Tensor
+from torch import Tensor, nn
 
 from narvl.errors import UsageError
 from narvl.models._config import PRESETS, NARVLConfig, complete, preset
@@ -32,6 +32,11 @@ class NARVLModel(OFAModel):
     blank: int
     alignment: str
     num_queries: int | None
+
+    @property
+    def compiled_parts(self) -> tuple[nn.Module, ...]:
+        """What ``--inference-compile`` compiles: everything."""
+        return (self.encoder, self.decoder)
 
     @classmethod
     def build_model(cls, cfg: NARVLConfig, task: FairseqTask) -> NARVLModel:

@@ -8,6 +8,7 @@ from fairseq.models import FairseqEncoderDecoderModel, register_model, register_
 from torch import Tensor, nn
 
 from narvl.models._checkpoint import convert_state_dict
+from narvl.models._compile import check_compile, compile_parts, takes_prepared
 from narvl.models._config import PRESETS, OFAConfig, complete, preset
 from narvl.models._precision import set_precision
 from narvl.modules.ar_decoder import OFADecoder
@@ -71,11 +72,23 @@ class OFAModel(FairseqEncoderDecoderModel):
         """Make the model ready to answer, and only that (fairseq's hook, which fairseq-generate calls).
 
         Raises:
-            UsageError: see ``set_precision``.
+            UsageError: see ``set_precision`` and ``check_compile``.
         """
         cfg = config.task
-        set_precision(self, str(cfg.inference_precision))
-        super().prepare_for_inference_(config)
+        precision, mode = str(cfg.inference_precision), str(cfg.inference_compile)
+        device = self.decoder.embed_tokens.weight.device
+        check_compile(mode, precision, device)
+        set_precision(self, precision)
+        if takes_prepared(mode, precision, device):
+            super().prepare_for_inference_(config)
+        else:
+            self.eval()
+        compile_parts(mode, *self.compiled_parts)
+
+    @property
+    def compiled_parts(self) -> tuple[nn.Module, ...]:
+        """What ``--inference-compile`` compiles: not the decoder, whose steps are of ever other shapes."""
+        return (self.encoder,)
 
     @property
     def answers_only(self) -> bool:

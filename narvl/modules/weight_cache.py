@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 Value = TypeVar("Value")
@@ -26,6 +27,7 @@ class WeightCache:
         self.size = size
         self._values: OrderedDict[Hashable, tuple[tuple[Any, ...], tuple[Tensor, ...], Any]] = OrderedDict()
 
+    @torch.compiler.disable  # what is kept must not lie in memory that a replayed CUDA graph writes anew
     def get(self, key: Hashable, weights: Sequence[Tensor], compute: Callable[[], Value]) -> Value:
         """Return the value of a key, computing it where it is not kept or one of its weights has changed."""
         state = tuple((weight.data_ptr(), weight.shape, weight.dtype, _version(weight)) for weight in weights)

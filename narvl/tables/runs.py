@@ -139,12 +139,12 @@ class Runs:
         start, needs = self._start(dataset.task, size)
         data = self.data(dataset)
         if dataset.task in DISTILLED and (distil or self.scale.weights is None):
-            teacher = self.teacher(dataset, seed, teacher_size or size)
             if distil:
-                data = self.distilled(teacher)
-            if (teacher_size or size) == size:
-                # As run_scripts/pipeline.sh does. On scenes the teacher's training is all the pretraining there is.
-                start, needs = ("--finetune-from-model", word(teacher.checkpoint)), (teacher.job.name,)
+                data = self.distilled(self.teacher(dataset, seed, teacher_size or size))
+            if self.scale.weights is None or not teacher_size:
+                # As run_scripts/pipeline.sh does. On scenes this is all the pretraining there is, whoever distils.
+                own = self.teacher(dataset, seed, size)
+                start, needs = ("--finetune-from-model", word(own.checkpoint)), (own.job.name,)
         return self._train(dataset, "narvl", seed, size, name, data, start, needs, flags)
 
     def decoded(self, model: Trained, split: str, name: str = "", flags: tuple[str, ...] = ()) -> Decoded:

@@ -31,6 +31,7 @@ from narvl.decoding.ctc_backends import BACKENDS
 from narvl.decoding.parallel import ParallelGenerator
 from narvl.decoding.search import SEARCHES, build_search
 from narvl.errors import UsageError
+from narvl.models._compile import COMPILE_MODES
 from narvl.models._precision import PRECISIONS
 from narvl.models.narvl import NARVLModel
 from narvl.models.ofa import unwrap
@@ -69,6 +70,13 @@ class VisionLanguageConfig(FairseqDataclass):
         metadata={
             "help": "numbers that fairseq-generate computes with: bfloat16 and float16 for weights and activations,"
             " int8 for the layers' products on CPUs"
+        },
+    )
+    inference_compile: ChoiceEnum(COMPILE_MODES) = field(  # type: ignore[valid-type]
+        default="none",
+        metadata={
+            "help": "torch.compile what fairseq-generate runs, the encoder and the parallel decoder; cuda-graphs"
+            " replays them on GPUs. The first batch of a shape takes minutes: for many batches of few shapes"
         },
     )
     ar_search: ChoiceEnum(list(SEARCHES)) = field(  # type: ignore[valid-type]

@@ -140,7 +140,14 @@ def freeze(model: Any) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def prepare_for_inference(model: Any, precision: str) -> None:
-    """Make a frozen model what ``fairseq-generate --inference-precision PRECISION`` decodes with."""
+def prepare_for_inference(model: Any, precision: str, compiled: str = "none") -> None:
+    """Make a frozen model what ``fairseq-generate`` decodes with.
+
+    Args:
+        model: changed in place.
+        precision: ``--inference-precision``.
+        compiled: ``--inference-compile``.
+    """
     options = Namespace(no_beamable_mm=True, beam=1, print_alignment=None, retain_dropout=False)
-    model.prepare_for_inference_(Namespace(generation=options, task=Namespace(inference_precision=precision)))
+    task = Namespace(inference_precision=precision, inference_compile=compiled)
+    model.prepare_for_inference_(Namespace(generation=options, task=task))

@@ -12,8 +12,8 @@ from narvl.tables.table import Entry, differences, quality, verdict
 TITLE = "Beyond the paper: the teacher's size, captions"
 SEEDS = 1
 NOTE = (
-    "Students are of one size. That of a teacher of its own size starts from the teacher's weights; on scenes, where "
-    "nothing is pretrained, the others start from scratch."
+    "Students are of one size, and on scenes start from the same weights, those of a teacher of their own size: what "
+    "differs is who wrote the captions that they learn. At the paper's scale the others start from OFA's weights."
 )
 
 
@@ -25,7 +25,7 @@ def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
         for seed in seeds:
             own = size == runs.scale.base
             name = "narvl" if own else f"narvl-of-{size}"
-            student = runs.student(dataset, seed, name, teacher_size=size)
+            student = runs.student(dataset, seed, name, teacher_size="" if own else size)
             found.append(quality(runs, f"student of {size}", student))
             found.append(quality(runs, f"teacher {size}", runs.teacher(dataset, seed, size)))
     return found
