@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--compile",
         choices=COMPILE_MODES,
         default="none",
-        help="--inference-compile: of the encoder and NARVL's decoder (AR steps change their shapes, and stay as they are)",
+        help="--inference-compile: the encoder, and NARVL's decoder (AR steps, ever of other shapes, stay as they are)",
     )
     return parser
 
