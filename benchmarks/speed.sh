@@ -37,7 +37,7 @@ else
     measure encoder "${gpu[@]}" --rounds 25 --out "$out/speed_encoder_cuda.json"
     batches=(--batches 1 8 64 --rounds 25)
     measure latency "${gpu[@]}" --dtype bfloat16 "${batches[@]}" --out "$out/speed_latency_cuda.json"
-    measure latency "${gpu[@]}" --dtype bfloat16 "${batches[@]}" --compile cuda-graphs --out "$out/speed_latency_cuda_graphs.json"
+    measure latency "${gpu[@]}" --dtype bfloat16 "${batches[@]}" --inference-compile cuda-graphs --out "$out/speed_latency_cuda_graphs.json"
     measure loss --device cuda --batches 1 8 32 128 --rounds 25 --out "$out/speed_loss_cuda.json"
     measure training "${gpu[@]}" --precision amp --batches 1 4 16 --out "$out/speed_training_cuda.json"
 fi

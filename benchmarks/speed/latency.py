@@ -5,7 +5,7 @@ Weights are random, the vocabulary has its real size, V = 59,457, and AR decoder
 answers. Decoders take turns; every figure is a median over rounds, every ratio the median of the rounds' ratios.
 On a GPU:
   python benchmarks/speed/latency.py --device cuda --dtype bfloat16 --sizes base huge --sides 480 --batches 1 8 64
-and once more with --compile cuda-graphs and another --out.
+and once more with --inference-compile cuda-graphs and another --out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from kit.machine import Machine, measure_machine
 from kit.workloads import DTYPES, SIZES, WORKLOADS, Workload, build_model, freeze, make_batch, prepare_for_inference
 from narvl.errors import UsageError
 from narvl.evaluation.latency import Contender, measure, summarise
-from narvl.models._compile import COMPILE_MODES
+from narvl.models._compile import COMPILE_MODES, check_compile
 from narvl.models._precision import PRECISIONS
 
 _FEWEST_ROUNDS = 3
@@ -59,10 +59,10 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"seconds that a cell's rounds may take; long ones get fewer, but {_FEWEST_ROUNDS} at least",
     )
     parser.add_argument(
-        "--compile",
+        "--inference-compile",
         choices=COMPILE_MODES,
         default="none",
-        help="--inference-compile: the encoder, and NARVL's decoder (AR steps, ever of other shapes, stay as they are)",
+        help="compile the encoder, and NARVL's decoder (AR steps, ever of other shapes, stay as they are)",
     )
     return parser
 
@@ -114,7 +114,7 @@ def build_contenders(
         if not prepared:
             model.to(counted_dtype(args))
         else:
-            prepare_for_inference(model, args.dtype, args.compile)
+            prepare_for_inference(model, args.dtype, args.inference_compile)
         for name in mine:
             build = DECODERS[name].build
             assert build is not None
@@ -162,7 +162,8 @@ def measure_cell(
 def run(args: argparse.Namespace) -> None:
     """Time every configuration that the results file lacks."""
     device, names = record.device_of(args), chosen_decoders(args.decoders)
-    results = record.Results(args, device=args.device, dtype=args.dtype, compiled=args.compile)
+    check_compile(args.inference_compile, args.dtype, device)
+    results = record.Results(args, device=args.device, dtype=args.dtype, compiled=args.inference_compile)
     cells = {
         f"{size} {side} {task} {batch}": (size, side, batch, task)
         for size, side, task, batch in product(args.sizes, args.sides, args.tasks, args.batches)
