@@ -104,7 +104,7 @@ def test_compiled_latency(tmp_path: Path) -> None:
         3,
         "--decoders",
         "narvl",
-        "--compile",
+        "--inference-compile",
         "default",
     )
     record = measure(latency, tmp_path / "speed_latency.json", *flags)
@@ -169,8 +169,8 @@ def test_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("module", "flags", "named"),
     [
-        (latency, ["--cuda-graphs"], "--cuda-graphs"),
-        (latency, ["--compile", "--dtype", "int8"], "--dtype int8"),
+        (latency, ["--inference-compile", "cuda-graphs"], "--inference-compile cuda-graphs"),
+        (latency, ["--inference-compile", "default", "--dtype", "int8"], "--inference-precision int8"),
         (generation, ["--fp16"], "--fp16"),
         (generation, ["--rows", 8, "--batch", 8], "--rows 8"),
         (loading, ["--workers", 2, -1], "--workers -1"),
