@@ -197,7 +197,8 @@ def fill(text: str, folder: str) -> tuple[str, set[str]]:
 
 def written_whole() -> dict[Path, str]:
     """Return the pages that ``narvl tables`` writes, as they must be."""
-    scales = [name for name in ("scenes", "paper") if (RESULTS / name).is_dir()]
+    # README links to the first, whether or not anything has been run.
+    scales = ["scenes", *(["paper"] if (RESULTS / "paper").is_dir() else [])]
     docs = ROOT / "docs"
     return {docs / f"tables_{name}.md": page(name, RESULTS / name, f"../results/{name}") for name in scales}
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#f0e442")
 _MARKERS = "os^Dv<>P"
-_STYLE = {
+#: How every plot of the project looks.
+STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -113,7 +114,7 @@ def _panels(count: int, height: float) -> tuple[list[Axes], Drawing]:
     from matplotlib import pyplot
 
     matplotlib.use("svg")
-    matplotlib.rcParams.update(_STYLE)
+    matplotlib.rcParams.update(STYLE)
     drawing, axes = pyplot.subplots(1, max(1, count), figsize=(4.2 * max(1, count), height), squeeze=False)
     drawing.tight_layout(w_pad=3)
     pyplot.close(drawing)

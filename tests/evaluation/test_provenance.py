@@ -30,7 +30,7 @@ def checkout(tmp_path):
 def test_absolute_paths_leave_the_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     argv = [
-        "/opt/venv/bin/narvl",
+        f"{tmp_path}/venv/bin/narvl",
         "score",
         "--results",
         f"{tmp_path}/runs/generate-test.txt",

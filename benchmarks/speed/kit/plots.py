@@ -10,22 +10,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from narvl.tables.plots import STYLE
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _ENCODER, _DECODER, _FLOOR = "#9aa5b1", "#2b6cb0", "#c53030"
 _PALETTE = ("#2b6cb0", "#c05621", "#2f855a", "#805ad5", "#718096", "#b7791f")
-_STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e2e8f0",
-    "legend.frameon": False,
-    "svg.hashsalt": "narvl",  # the same figures give the same file
-}
 
 
 def draw(kind: str, path: Path) -> None:
@@ -44,7 +36,7 @@ def draw(kind: str, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = PLOTS[kind](cells)
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None}, bbox_inches="tight")
     sys.stderr.write(f"plot: {path.with_suffix('.svg').name}\n")
