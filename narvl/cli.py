@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("scenes", "prepare", "score", "report", "predict", "latency", "distill", "schedule", "ema", "tables")
+COMMANDS = "scenes prepare group distill schedule ema predict score report latency tables".split()
 
 
 def build_parser() -> argparse.ArgumentParser:

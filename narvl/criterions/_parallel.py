@@ -46,6 +46,8 @@ class ParallelCriterion(FairseqCriterion):
 
     #: Value of ``--alignment`` that the loss trains.
     alignment: str
+    #: Whether it learns from all references of a sample at once (``--references all``).
+    takes_references = False
 
     def __init__(self, task: Any, label_smoothing: float) -> None:
         super().__init__(task)
@@ -54,8 +56,8 @@ class ParallelCriterion(FairseqCriterion):
         self.label_smoothing = label_smoothing
         self._seen = self._reached = 0
 
-    def losses(self, logits: Tensor, target: Tensor, lengths: Tensor, blank: int) -> SampleLosses:
-        """Compute each sample's loss from logits (B, N, V + 1)."""
+    def losses(self, logits: Tensor, sample: dict[str, Any], blank: int) -> SampleLosses:
+        """Compute each sample's loss from logits (B, N, V + 1) and its batch (``narvl.data.sample.collate``)."""
         raise TypeError(f"{type(self).__name__} defines no loss")
 
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
@@ -73,7 +75,7 @@ class ParallelCriterion(FairseqCriterion):
         logits, extra = model(**sample["net_input"])
         if extra["padding"] is not None:
             logits = silence(logits, extra["padding"], parallel.blank)
-        result = self.losses(logits, sample["target"], sample["target_lengths"], parallel.blank)
+        result = self.losses(logits, sample, parallel.blank)
         weight = sample.get("weight")
         loss = result.loss if weight is None else result.loss * weight.to(result.loss)
         reached = int(result.reachable.sum())

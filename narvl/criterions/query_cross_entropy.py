@@ -87,8 +87,14 @@ class QueryCrossEntropyCriterion(ParallelCriterion):
         """Build from the command line's configuration."""
         return cls(task, cfg.label_smoothing, str(cfg.unused_queries))
 
-    def losses(self, logits: Tensor, target: Tensor, lengths: Tensor, blank: int) -> SampleLosses:
+    def losses(self, logits: Tensor, sample: dict[str, Any], blank: int) -> SampleLosses:
         """Compute each sample's position-wise cross-entropy; the backward pass writes over the logits."""
         return query_cross_entropy_loss(
-            logits, target, lengths, blank, self.label_smoothing, self.train_unused, overwrite=True
+            logits,
+            sample["target"],
+            sample["target_lengths"],
+            blank,
+            self.label_smoothing,
+            self.train_unused,
+            overwrite=True,
         )

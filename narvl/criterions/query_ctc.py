@@ -1,11 +1,16 @@
-"""Criterion ``query_ctc``: the Query-CTC loss (paper, section 3.2).
+"""Criterion ``query_ctc``: the Query-CTC loss (paper, section 3.2), of one target a sample or of several references.
 
 With B(z) the collapse of a path z (merge equal neighbours, then drop blanks), the loss of a target y is
 
-    -log sum over {z : B(z) = y} of  prod_i p_i(z_i)
+    -log p(y) = -log sum over {z : B(z) = y} of  prod_i p_i(z_i)
 
 over the N queries i: CTC whose time steps are the queries. (Equation 1 of the paper prints the logarithm inside the
 sum; its method, and CTC, take it outside.)
+
+Where an image has R references y_r (``--references all``), the loss is this project's own, reference-marginal Q-CTC:
+docs/references.md derives it.
+
+    -T log sum_r w_r p(y_r)^(1/T),    w_r > 0, sum_r w_r = 1
 """
 
 from dataclasses import dataclass, field
@@ -19,6 +24,7 @@ from torch import Tensor
 
 from narvl.criterions._log_probs import pick_log_probs
 from narvl.criterions._parallel import ParallelCriterion, SampleLosses
+from narvl.errors import UsageError
 
 
 @dataclass
@@ -29,6 +35,28 @@ class QueryCTCConfig(FairseqDataclass):
         default=0.0,
         metadata={"help": "share of the loss that pulls every query towards the uniform distribution (paper: 0.1)"},
     )
+    reference_temperature: float = field(
+        default=1.0,
+        metadata={
+            "help": "T of the loss over several references (--references all): 1 takes the logarithm of their summed"
+            " probability; less comes closer to the likeliest reference alone, more to the mean of their losses"
+        },
+    )
+
+
+@dataclass(frozen=True)
+class References:
+    """The references of a batch's samples, K places each.
+
+    Attributes:
+        tokens: token ids (B, K, L), right-padded; ``</s>`` included, ``<s>`` not.
+        lengths: numbers of tokens (B, K), at least 1.
+        weights: what each counts (B, K); 0 at places without a reference. Only the ratios within a sample matter.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    weights: Tensor
 
 
 def queries_needed(target: Tensor, lengths: Tensor) -> Tensor:
@@ -53,11 +81,7 @@ def query_ctc_loss(
     label_smoothing: float = 0.0,
     overwrite: bool = False,
 ) -> SampleLosses:
-    """Compute the Q-CTC loss of each sample.
-
-    Only the target's tokens and the blank enter the sum over paths, so their log-probabilities alone are handed to
-    torch's ``ctc_loss``, which spares its workspace and gradient of size (N, B, V). Half-precision logits are computed
-    in float32.
+    """Compute the Q-CTC loss of each sample's one target.
 
     Args:
         logits: (B, N, V + 1), any float type.
@@ -70,37 +94,92 @@ def query_ctc_loss(
     Returns:
         Losses in nats, divided by the target's length.
     """
-    batch, queries, _ = logits.shape
-    needed = queries_needed(target, lengths)
-    reachable = needed <= queries
+    only = References(target.unsqueeze(1), lengths.unsqueeze(1), torch.ones_like(lengths).unsqueeze(1))
+    return marginal_query_ctc_loss(logits, only, blank, label_smoothing=label_smoothing, overwrite=overwrite)
 
-    # Class 0 is the blank, class l the target's l-th token; repeated tokens share the class of their first occurrence,
-    # as CTC must know which labels are equal.
-    inside = torch.arange(target.size(1), device=target.device) < lengths.unsqueeze(1)
-    tokens = target.masked_fill(~inside, blank)
+
+def marginal_query_ctc_loss(
+    logits: Tensor,
+    references: References,
+    blank: int,
+    temperature: float = 1.0,
+    label_smoothing: float = 0.0,
+    overwrite: bool = False,
+) -> SampleLosses:
+    """Compute the loss of each sample over those of its references that its queries can say.
+
+    Args:
+        logits: (B, N, V + 1), any float type.
+        references: of the B samples.
+        blank: index of the blank.
+        temperature: T in -T log sum_r w_r p(y_r)^(1/T), above 0.
+        label_smoothing: e in (1-e) * nll + e * (-mean log p over queries and vocabulary).
+        overwrite: let the backward pass write over the logits, see ``pick_log_probs``.
+
+    Returns:
+        Losses in nats, divided by the references' weighted mean length; ``needed`` is the least of a sample's
+        references.
+    """
+    batch, places, width = references.tokens.shape
+    needed = queries_needed(references.tokens.flatten(0, 1), references.lengths.flatten()).view(batch, places)
+    given = references.weights > 0
+    said = given & (needed <= logits.size(1))
+    nll, mean_log_prob = _reference_losses(logits, references, said, blank, overwrite)
+
+    reachable = said.any(dim=1)
+    weights = torch.where(said, references.weights, 0).to(nll)
+    weights = weights / weights.sum(1, keepdim=True)
+    # Samples without a reachable reference are given finite values: the gradient of log 0 is no number.
+    weights = torch.where(reachable.unsqueeze(1), weights, 1.0)
+    length = (weights * references.lengths).sum(1)
+    marginal = -temperature * torch.logsumexp(weights.log() - nll / temperature, dim=1) / length
+    marginal = torch.where(reachable, marginal, 0.0)
+    loss = marginal
+    if label_smoothing > 0:
+        smooth = torch.where(reachable, -mean_log_prob.mean(dim=-1), 0.0)
+        loss = (1 - label_smoothing) * marginal + label_smoothing * smooth
+    least = needed.masked_fill(~given, torch.iinfo(needed.dtype).max).amin(1)
+    return SampleLosses(loss, marginal, reachable, least)
+
+
+def _reference_losses(
+    logits: Tensor, references: References, said: Tensor, blank: int, overwrite: bool
+) -> tuple[Tensor, Tensor]:
+    """Compute -log p of each reference (B, K), and the mean log-probability of each query (B, N).
+
+    A parallel decoder's logits do not depend on the target: those of a sample serve all its references. Only the
+    references' tokens and the blank enter the sums over paths, so their log-probabilities alone are handed to torch's
+    ``ctc_loss``, which spares its workspace and gradient of size (N, B, V) and makes further references cheap.
+    Half-precision logits are computed in float32.
+    """
+    queries = logits.size(1)
+    batch, places, width = references.tokens.shape
+    lengths = references.lengths.flatten()
+    inside = torch.arange(width, device=lengths.device) < lengths.unsqueeze(1)
+    tokens = references.tokens.flatten(0, 1).masked_fill(~inside, blank)
+
+    columns = F.pad(tokens.view(batch, places * width), (1, 0), value=blank)
+    picked, mean_log_prob = pick_log_probs(logits, columns.unsqueeze(1).expand(-1, queries, -1), overwrite)
+    blanks = picked[:, :, :1].unsqueeze(1).expand(-1, places, -1, -1)
+    spelled = picked[:, :, 1:].unflatten(2, (places, width)).transpose(1, 2)
+    log_probs = torch.cat([blanks, spelled], dim=3).flatten(0, 1)  # (B * K, N, 1 + L)
+
+    # Class 0 is the blank, class l the reference's l-th token; repeated tokens share the class of their first
+    # occurrence, as CTC must know which labels are equal.
     classes = tokens.unsqueeze(2).eq(tokens.unsqueeze(1)).long().argmax(dim=2) + 1
-    columns = torch.cat([tokens.new_full((batch, 1), blank), tokens], dim=1)
-    log_probs, mean_log_prob = pick_log_probs(logits, columns.unsqueeze(1).expand(-1, queries, -1), overwrite)
-
-    # Unreachable targets are given no labels: a finite path keeps their NaN gradients out of the batch.
+    # References out of reach are given no labels: a finite path keeps their NaN gradients out of the batch.
     nll = F.ctc_loss(
         log_probs.transpose(0, 1),
         classes,
         torch.full_like(lengths, queries),
-        lengths.masked_fill(~reachable, 0),
+        lengths.masked_fill(~said.flatten(), 0),
         blank=0,
         reduction="none",
     )
     # torch's gradient is p - posterior, right for a softmax over all classes only. The true gradient with respect to
     # these log-probabilities is -posterior; this term is zero and its gradient is -p.
     nll = nll + (log_probs.detach().exp() * (log_probs.detach() - log_probs)).sum(dim=(1, 2))
-
-    nll = torch.where(reachable, nll / lengths, 0.0)
-    loss = nll
-    if label_smoothing > 0:
-        smooth = torch.where(reachable, -mean_log_prob.mean(dim=-1), 0.0)
-        loss = (1 - label_smoothing) * nll + label_smoothing * smooth
-    return SampleLosses(loss, nll, reachable, needed)
+    return nll.view(batch, places), mean_log_prob
 
 
 @register_criterion("query_ctc", dataclass=QueryCTCConfig)
@@ -108,12 +187,29 @@ class QueryCTCCriterion(ParallelCriterion):
     """Trains the queries' alignment-free output: any monotonic placement of the tokens among blanks counts."""
 
     alignment = "ctc"
+    takes_references = True
+
+    def __init__(self, task: Any, label_smoothing: float, reference_temperature: float = 1.0) -> None:
+        super().__init__(task, label_smoothing)
+        if not reference_temperature > 0.0:
+            raise UsageError(f"--reference-temperature {reference_temperature}: give a value above 0.")
+        self.temperature = reference_temperature
 
     @classmethod
     def build_criterion(cls, cfg: QueryCTCConfig, task: Any) -> "QueryCTCCriterion":
         """Build from the command line's configuration."""
-        return cls(task, cfg.label_smoothing)
+        return cls(task, cfg.label_smoothing, cfg.reference_temperature)
 
-    def losses(self, logits: Tensor, target: Tensor, lengths: Tensor, blank: int) -> SampleLosses:
-        """Compute each sample's Q-CTC loss; the backward pass writes over the logits."""
-        return query_ctc_loss(logits, target, lengths, blank, self.label_smoothing, overwrite=True)
+    def losses(self, logits: Tensor, sample: dict[str, Any], blank: int) -> SampleLosses:
+        """Compute each sample's loss over its references, or its one target; the backward writes over the logits."""
+        if "references" not in sample:
+            target, lengths = sample["target"], sample["target_lengths"]
+            return query_ctc_loss(logits, target, lengths, blank, self.label_smoothing, overwrite=True)
+        return marginal_query_ctc_loss(
+            logits,
+            References(**sample["references"]),
+            blank,
+            self.temperature,
+            self.label_smoothing,
+            overwrite=True,
+        )

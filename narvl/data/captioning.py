@@ -19,8 +19,6 @@ def references(fields: list[str]) -> list[str]:
 def example(fields: list[str], labelled: bool, max_words: int) -> Example:
     """Turn a row into an example; of several references the first is the target.
 
-    A multi-reference row has one target for the loss, since no sequence of tokens is all of its references at once.
-
     Args:
         fields: the row (``narvl.data.tsv.COLUMNS["captioning"]``).
         labelled: whether the row must have a caption.
@@ -29,9 +27,16 @@ def example(fields: list[str], labelled: bool, max_words: int) -> Example:
     Raises:
         DataError: the caption is missing, or nothing but punctuation.
     """
-    text = next(iter(references(fields)), "")
+    texts = references(fields)
+    text = next(iter(texts), "")
     target = clean_caption(text, max_words)
     if labelled and not target:
         state = f"is {text!r}: nothing but punctuation. Write words" if text else "is empty. Write one"
         raise DataError(f"the caption (column 3) {state} or drop the row.")
-    return Example(prompt=PROMPT, target=f" {target}" if target else "", image=fields[4])
+    others = [clean_caption(other, max_words) for other in texts[1:]]
+    return Example(
+        prompt=PROMPT,
+        target=f" {target}" if target else "",
+        image=fields[4],
+        others=tuple((f" {other}", 1.0) for other in others if other),
+    )

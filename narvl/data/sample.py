@@ -26,12 +26,14 @@ class Example:
             where nobody knows.
         image: the image column, base64.
         weight: what the sample's loss is multiplied by, 0 to 1.
+        others: further right outputs beside the target, each with a weight; every text begins with a blank.
     """
 
     prompt: str
     target: str | Box
     image: str
     weight: float = 1.0
+    others: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Sample:
         target: target tokens (L,), ``</s>`` included.
         image: (3, size, size).
         weight: what the sample's loss is multiplied by.
+        references: all right outputs, the target first, each with its weight; empty where the target alone counts.
     """
 
     index: int
@@ -51,6 +54,7 @@ class Sample:
     target: Tensor
     image: Tensor
     weight: float
+    references: tuple[tuple[Tensor, float], ...] = ()
 
 
 class SampleMaker:
@@ -60,23 +64,34 @@ class SampleMaker:
         vocabulary: text to tokens.
         image_size: side of the square that images are resized to, in pixels.
         frame: boxes to location bins; None where no target is a box.
+        all_references: give samples all their right outputs, not the target alone.
     """
 
-    def __init__(self, vocabulary: Vocabulary, image_size: int, frame: BoxFrame | None = None) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        image_size: int,
+        frame: BoxFrame | None = None,
+        all_references: bool = False,
+    ) -> None:
         self.vocabulary = vocabulary
         self.transform = patch_transform(image_size)
         self.frame = frame
+        self.all_references = all_references
 
     def __call__(self, index: int, example: Example, image: Image) -> Sample:
         """Tokenise an example and transform its image (RGB, of any size)."""
         dictionary = self.vocabulary.dictionary
         bos, eos = torch.tensor([dictionary.bos()]), torch.tensor([dictionary.eos()])
+        target = torch.cat([self._target(example.target, image), eos])
+        others = [(torch.cat([self.vocabulary.encode(text), eos]), weight) for text, weight in example.others]
         return Sample(
             index=index,
             source=torch.cat([bos, self.vocabulary.encode(example.prompt), eos]),
-            target=torch.cat([self._target(example.target, image), eos]),
+            target=target,
             image=self.transform(image),
             weight=example.weight,
+            references=((target, example.weight), *others) if self.all_references else (),
         )
 
     def _target(self, target: str | Box, image: Image) -> Tensor:
@@ -93,7 +108,9 @@ def collate(samples: Sequence[Sample], dictionary: Dictionary) -> dict[str, Any]
     Returns:
         ``id`` (B,), ``nsentences``, ``ntokens``, ``target`` (B, L) right-padded, ``target_lengths`` (B,),
         ``weight`` (B,), and ``net_input``: ``src_tokens`` (B, S), ``src_lengths`` (B,), ``patch_images``
-        (B, 3, size, size), ``patch_masks`` (B,), ``prev_output_tokens`` (B, L). Empty when there are no samples.
+        (B, 3, size, size), ``patch_masks`` (B,), ``prev_output_tokens`` (B, L). Where samples have references,
+        ``references``: ``tokens`` (B, K, L'), ``lengths`` (B, K), ``weights`` (B, K), whose weight is 0 where a sample
+        has fewer than K. Empty when there are no samples.
     """
     if not samples:
         return {}
@@ -103,7 +120,9 @@ def collate(samples: Sequence[Sample], dictionary: Dictionary) -> dict[str, Any]
 
     begin = torch.tensor([dictionary.bos()])
     target_lengths = torch.tensor([len(sample.target) for sample in samples])
+    references = [sample.references for sample in samples]
     return {
+        **({"references": _collate_references(references, dictionary)} if all(references) else {}),
         "id": torch.tensor([sample.index for sample in samples]),
         "nsentences": len(samples),
         "ntokens": int(target_lengths.sum()),
@@ -117,4 +136,18 @@ def collate(samples: Sequence[Sample], dictionary: Dictionary) -> dict[str, Any]
             "patch_masks": torch.ones(len(samples), dtype=torch.bool),
             "prev_output_tokens": merge([torch.cat([begin, sample.target[:-1]]) for sample in samples]),
         },
+    }
+
+
+def _collate_references(
+    samples: Sequence[tuple[tuple[Tensor, float], ...]], dictionary: Dictionary
+) -> dict[str, Tensor]:
+    most = max(map(len, samples))
+    nothing = (torch.tensor([dictionary.eos()]), 0.0)
+    places = [place for sample in samples for place in (*sample, *[nothing] * (most - len(sample)))]
+    tokens = data_utils.collate_tokens([tokens for tokens, _ in places], dictionary.pad(), left_pad=False)
+    return {
+        "tokens": tokens.view(len(samples), most, -1),
+        "lengths": torch.tensor([len(tokens) for tokens, _ in places]).view(-1, most),
+        "weights": torch.tensor([weight for _, weight in places]).view(-1, most),
     }

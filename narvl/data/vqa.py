@@ -85,12 +85,14 @@ def example(fields: list[str], labelled: bool, max_words: int, max_objects: int)
     found = answers(fields)
     if labelled and not found:
         raise DataError("the answers (column 4) are empty. Write confidence|!+answer or drop the row.")
-    weight, answer = max(found, key=lambda pair: pair[0]) if found else (1.0, "")
+    best = max(found, key=lambda pair: pair[0], default=(1.0, ""))
+    weight, answer = best
     return Example(
         prompt=prompt(fields[2], object_names(fields, max_objects), max_words),
         target=f" {answer}" if answer else "",
         image=fields[5],
         weight=weight,
+        others=tuple((f" {other}", share) for share, other in found if (share, other) != best and share > 0),
     )
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from tqdm import tqdm
 
 from narvl.data.tsv import COLUMNS, TsvFile
-from narvl.data.vocabulary import BPE_FILES
+from narvl.data_folder import begin_folder, link, link_rest
 from narvl.distillation.folder import TASKS, teacher_path, write_task
 from narvl.errors import UsageError
-
-_SHARED = (*BPE_FILES, "valid.tsv", "test.tsv", "valid.scenes.jsonl", "test.scenes.jsonl")
 
 
 def write_teacher_rows(data: str | Path, out: str | Path, task: str = "captioning") -> int:
@@ -38,22 +35,14 @@ def write_teacher_rows(data: str | Path, out: str | Path, task: str = "captionin
     data, out = Path(data), Path(out)
     if task not in TASKS:
         raise UsageError(f"--task {task}: choose one of {', '.join(TASKS)}. Other tasks have one right answer a row.")
-    if data.resolve() == out.resolve():
-        raise UsageError(f"--out {out}: the same folder as --data, whose train.tsv would be lost. Give another one.")
-    rows = TsvFile(data / "train.tsv", COLUMNS[task])
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be made ({error.strerror}). Give a folder.") from error
+    rows = begin_folder(data, out, task)
     if task == "captioning":
         count = _write_first_rows(rows, COLUMNS[task].index("image-id"), teacher_path(out))
     else:
         count = len(rows)
         rows[0]  # a file of another task shows in its first row
-        _link(rows.path, teacher_path(out))
-    for name in _SHARED:
-        if (data / name).is_file():
-            _link(data / name, out / name)
+        link(rows.path, teacher_path(out))
+    link_rest(data, out)
     write_task(out, task)
     return count
 
@@ -70,16 +59,3 @@ def _write_first_rows(rows: TsvFile, column: int, path: Path) -> int:
                 file.write("\t".join(fields) + "\n")
     os.replace(partial, path)
     return len(seen)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, or a copy where the file system cannot; the old target stays until then."""
-    partial = target.with_name(target.name + ".partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(source, partial)
-    except OSError:
-        shutil.copyfile(source, partial)
-    os.replace(partial, target)
-    # Of two names of one file, rename() keeps both.
-    partial.unlink(missing_ok=True)

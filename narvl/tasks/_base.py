@@ -130,7 +130,7 @@ class VisionLanguageTask(FairseqTask):
         super().__init__(cfg)
         self.vocabulary = Vocabulary(cfg.bpe_dir or cfg.data, cfg.code_dict_size, cfg.num_bins)
         self.frame = self.build_frame()
-        self.make_sample = SampleMaker(self.vocabulary, cfg.patch_image_size, self.frame)
+        self.make_sample = SampleMaker(self.vocabulary, cfg.patch_image_size, self.frame, self.all_references())
         self.valid_options = _generation_options(cfg.valid_generation_args)
 
     @classmethod
@@ -146,6 +146,10 @@ class VisionLanguageTask(FairseqTask):
     def build_frame(self) -> BoxFrame | None:
         """Return how boxes become location bins; None where no target is a box."""
         return None
+
+    def all_references(self) -> bool:
+        """Tell whether batches hold all right outputs of a row (``--references all``), not its target alone."""
+        return False
 
     def boxes(self) -> tuple[int, int] | None:
         """Return the first location bin and their number where a parallel model is to say boxes; None elsewhere."""
@@ -194,6 +198,20 @@ class VisionLanguageTask(FairseqTask):
             skip_bad_rows=self.cfg.skip_bad_rows,
         )
         logger.info("%s: %d rows", rows.path, len(rows))
+
+    def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """Build the loss (fairseq's hook).
+
+        Raises:
+            UsageError: the batches hold all references, and the loss would learn from one of them alone.
+        """
+        criterion = super().build_criterion(cfg, from_checkpoint)
+        if self.all_references() and not getattr(criterion, "takes_references", False):
+            raise UsageError(
+                f"--references all: --criterion {cfg._name} learns from one target a row. Give --criterion query_ctc,"
+                " or leave --references out."
+            )
+        return criterion
 
     def build_generator(
         self,

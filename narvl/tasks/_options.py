@@ -28,3 +28,16 @@ class AnswerConfig:
             " score all of them"
         },
     )
+
+
+@dataclass
+class ReferencesConfig:
+    """Fields of tasks whose rows may have several right outputs."""
+
+    references: ChoiceEnum(["first", "all"]) = field(  # type: ignore[valid-type]
+        default="first",
+        metadata={
+            "help": "of a row's captions (or answers), learn the first (the surest) alone, or all of them at once"
+            " (--criterion query_ctc). narvl group joins the rows of an image"
+        },
+    )

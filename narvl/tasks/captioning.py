@@ -11,10 +11,11 @@ from narvl.data.text import clean_caption
 from narvl.errors import DataError
 from narvl.evaluation.caption import CorpusCider
 from narvl.tasks._base import VisionLanguageConfig, VisionLanguageTask
+from narvl.tasks._options import ReferencesConfig
 
 
 @dataclass
-class CaptioningConfig(VisionLanguageConfig):
+class CaptioningConfig(ReferencesConfig, VisionLanguageConfig):
     """Configuration of ``captioning``."""
 
     max_tgt_words: int = field(default=20, metadata={"help": "words of a target that are kept"})
@@ -34,6 +35,10 @@ class CaptioningTask(VisionLanguageTask):
     def __init__(self, cfg: CaptioningConfig) -> None:
         super().__init__(cfg)
         self._corpora: dict[str, tuple[CorpusCider, dict[int, int]]] = {}
+
+    def all_references(self) -> bool:
+        """Tell whether batches hold all captions of a row."""
+        return str(self.cfg.references) == "all"
 
     def prompt(self, texts: Mapping[str, str]) -> str:
         """Return the prompt, which is always the same."""

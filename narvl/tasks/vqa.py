@@ -13,11 +13,11 @@ from narvl.decoding.candidates import Candidates, read_candidates
 from narvl.errors import UsageError
 from narvl.evaluation.vqa import weighted_accuracy
 from narvl.tasks._base import VisionLanguageConfig, VisionLanguageTask
-from narvl.tasks._options import AnswerConfig, PromptConfig
+from narvl.tasks._options import AnswerConfig, PromptConfig, ReferencesConfig
 
 
 @dataclass
-class VQAConfig(AnswerConfig, PromptConfig, VisionLanguageConfig):
+class VQAConfig(AnswerConfig, PromptConfig, ReferencesConfig, VisionLanguageConfig):
     """Configuration of ``vqa``."""
 
     add_objects: bool = field(
@@ -60,6 +60,10 @@ class VQATask(VisionLanguageTask):
         if not self.cfg.candidates:
             raise UsageError(f"--candidate-search {self.candidate_search}: name the answers by --candidates FILE.")
         return Candidates(read_candidates(self.cfg.candidates), self.vocabulary)
+
+    def all_references(self) -> bool:
+        """Tell whether batches hold all answers of a row."""
+        return str(self.cfg.references) == "all"
 
     def prompt(self, texts: Mapping[str, str]) -> str:
         """Write the prompt for a question and, separated by commas, the names of detected objects."""

@@ -30,6 +30,11 @@ def test_example() -> None:
     assert (found.prompt, found.target, found.image) == (PROMPT, " A dog running", "aW1hZ2U=")
 
 
+def test_further_captions_are_kept_beside_the_target() -> None:
+    assert example(row("A dog, running fast!&&...&&another dog"), True, 2).others == ((" another dog", 1.0),)
+    assert example(row("A dog"), True, 3).others == ()
+
+
 @pytest.mark.parametrize("caption", ["", "  ", "&&", " && "])
 def test_no_caption(caption: str) -> None:
     with pytest.raises(DataError, match=r"the caption \(column 3\) is empty"):

@@ -92,6 +92,34 @@ class TestSample:
         assert (sample.image.shape, sample.image.dtype) == ((3, 32, 32), torch.float32)
 
 
+class TestReferences:
+    IMAGE = Image.new("RGB", (9, 7))
+
+    def test_the_target_comes_first(self, vocabulary: Vocabulary) -> None:
+        example = Example(" a ring", " a big disc", "", weight=0.4, others=((" a disc", 0.3),))
+        sample = SampleMaker(vocabulary, 8, all_references=True)(0, example, self.IMAGE)
+        (target, weight), (other, share) = sample.references
+        assert (vocabulary.decode(target), weight) == ("a big disc", 0.4)
+        assert (vocabulary.decode(other), int(other[-1]), share) == ("a disc", 2, 0.3)
+
+    def test_the_target_alone_unless_all_are_asked_for(self, vocabulary: Vocabulary) -> None:
+        sample = SampleMaker(vocabulary, 8)(0, Example("", " a disc", "", others=((" a ring", 1.0),)), self.IMAGE)
+        assert sample.references == ()
+        assert "references" not in collate([sample], vocabulary.dictionary)
+
+    def test_tables_of_samples_with_different_numbers(self, vocabulary: Vocabulary) -> None:
+        maker = SampleMaker(vocabulary, 8, all_references=True)
+        samples = [
+            maker(0, Example("", " a ring", "", others=((" a big ring", 0.5),)), self.IMAGE),
+            maker(1, Example("", " a disc", ""), self.IMAGE),
+        ]
+        tables = collate(samples, vocabulary.dictionary)["references"]
+        assert tables["lengths"].tolist() == [[3, 4], [3, 1]]
+        assert tables["weights"].tolist() == [[1.0, 0.5], [1.0, 0.0]]
+        said = [row[:length] for row, length in zip(tables["tokens"].flatten(0, 1), (3, 4, 3), strict=False)]
+        assert [vocabulary.decode(tokens) for tokens in said] == ["a ring", "a big ring", "a disc"]
+
+
 class TestCollate:
     @pytest.fixture()
     def batch(self, vocabulary: Vocabulary) -> dict[str, Any]:

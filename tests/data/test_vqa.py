@@ -34,7 +34,12 @@ def test_object_names() -> None:
 def test_the_surest_answer_is_the_target_and_its_confidence_the_weight() -> None:
     found = example(row(said="0.3|!+dog&&0.9|!+a dog&&0.9|!+the dog"), True, 80, 0)
     assert (found.target, found.weight, found.image) == (" a dog", 0.9, "aW1hZ2U=")
+    assert found.others == ((" dog", 0.3), (" the dog", 0.9))
     assert answers(row()) == [(0.9, "a dog"), (0.3, "dog")]
+
+
+def test_answers_without_confidence_are_no_references() -> None:
+    assert example(row(said="0.0|!+cat&&1.0|!+dog"), True, 80, 0).others == ()
 
 
 def test_the_confidence_is_the_official_soft_accuracy() -> None:

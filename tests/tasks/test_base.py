@@ -53,6 +53,19 @@ class TestAllowed:
                 assert allowed[hypothesis["tokens"]].all()
 
 
+class TestReferences:
+    def test_batches_hold_all_captions(self, scenes: Path, build: Build) -> None:
+        task, model, criterion = build(scenes, "narvl_nano", *FLAGS, "--references", "all")
+        batch = valid_batch(task, range(3))
+        assert batch["references"]["tokens"].shape[:2] == (3, 5)
+        first, _, _ = criterion(model, {key: value for key, value in batch.items() if key != "references"})
+        assert criterion(model, batch)[0] != first
+
+    def test_losses_of_one_target_are_refused(self, scenes: Path, build: Build) -> None:
+        with pytest.raises(UsageError, match="--references all: --criterion label_smoothed_cross_entropy learns from"):
+            build(scenes, "ofa_nano", *FLAGS, "--references", "all")
+
+
 class TestValidation:
     @pytest.mark.parametrize("arch", ["ofa_nano", "narvl_nano"])
     def test_loss_and_metric(self, scenes: Path, build: Build, arch: str) -> None:

@@ -1,0 +1,58 @@
+"""One training row an image, with all its captions, from files that repeat the image for each of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from narvl.data.captioning import references
+from narvl.data.tsv import COLUMNS, SEPARATOR
+from narvl.data_folder import begin_folder, link_rest
+
+_COLUMNS = COLUMNS["captioning"]
+_IMAGE_ID, _CAPTION = _COLUMNS.index("image-id"), _COLUMNS.index("caption")
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """What was joined: rows read, rows written, and captions in them."""
+
+    rows: int
+    images: int
+    captions: int
+
+
+def group_captions(data: str | Path, out: str | Path) -> Grouped:
+    """Write a data folder whose train.tsv has one row an image: the image's first row, with all its captions.
+
+    Captions keep their order; one that an image has twice stays twice, and counts so. Everything else that a data
+    folder holds (validation, test, BPE, truth) is linked or copied. Images stay the text they are.
+
+    Args:
+        data: a captioning folder with train.tsv.
+        out: the folder to write; created.
+
+    Raises:
+        DataError: train.tsv is missing or a row is malformed.
+        UsageError: the folders are the same, or ``out`` cannot be made.
+    """
+    data, out = Path(data), Path(out)
+    rows = begin_folder(data, out, "captioning")
+    first: dict[str, int] = {}
+    captions: dict[str, list[str]] = {}
+    for index in tqdm(range(len(rows)), desc="captions", unit="row", disable=None):
+        fields = rows[index]
+        first.setdefault(fields[_IMAGE_ID], index)
+        captions.setdefault(fields[_IMAGE_ID], []).extend(references(fields))
+    partial = out / "train.tsv.partial"
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        for image, index in tqdm(first.items(), desc="images", unit="row", disable=None):
+            fields = rows[index]
+            fields[_CAPTION] = SEPARATOR.join(captions[image])
+            file.write("\t".join(fields) + "\n")
+    os.replace(partial, out / "train.tsv")
+    link_rest(data, out)
+    return Grouped(len(rows), len(first), sum(map(len, captions.values())))
