@@ -1,4 +1,4 @@
-"""Q-CTC over several references: the marginal against enumeration, its limits, gradients, and batches of unequal rows."""
+"""Q-CTC over several references: the marginal against enumeration, its limits, gradients, unequal batches."""
 
 from __future__ import annotations
 
