@@ -9,7 +9,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = "scenes prepare group distill schedule ema predict score report latency tables".split()
+#: In the order of their use.
+COMMANDS = (
+    "scenes",
+    "prepare",
+    "group",
+    "distill",
+    "schedule",
+    "ema",
+    "predict",
+    "score",
+    "report",
+    "latency",
+    "tables",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
