@@ -114,6 +114,18 @@ class Runs:
         )
         return out, (job.name,)
 
+    def grouped(self, dataset: Dataset) -> tuple[Path, tuple[str, ...]]:
+        """Join the captions of each image into one row; return the data folder, and the jobs that make it.
+
+        Data sets of other tasks have all that is right in one row already.
+        """
+        data, needs = self.data(dataset)
+        if dataset.task != "captioning":
+            return data, needs
+        out = self.folder / "data" / f"{dataset.name}-grouped"
+        command = ("narvl", "group", "--data", word(data), "--out", word(out))
+        return out, (self.plan.add(Job(_below(self.folder, out), "data", (command,), needs)).name,)
+
     def student(
         self,
         dataset: Dataset,
@@ -123,6 +135,7 @@ class Runs:
         distil: bool = True,
         size: str = "",
         teacher_size: str = "",
+        all_references: bool = False,
     ) -> Trained:
         """Train the parallel model.
 
@@ -134,10 +147,13 @@ class Runs:
             distil: learn from the teacher's texts, in the tasks where the paper does.
             size: of the model; the scale's base by default.
             teacher_size: of its teacher; the model's own by default.
+            all_references: learn all right outputs of a row at once; without a teacher's texts.
         """
         size = size or self.scale.base
         start, needs = self._start(dataset.task, size)
-        data = self.data(dataset)
+        data = self.grouped(dataset) if all_references else self.data(dataset)
+        if all_references:
+            flags = ("--references", "all", *flags)
         if dataset.task in DISTILLED and (distil or self.scale.weights is None):
             if distil:
                 data = self.distilled(self.teacher(dataset, seed, teacher_size or size))

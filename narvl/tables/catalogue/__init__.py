@@ -13,6 +13,7 @@ from narvl.tables.catalogue import (
     losses,
     propagation,
     queries,
+    references,
     sizes,
     table1,
     task_queries,
@@ -41,5 +42,6 @@ TABLES: dict[str, Table] = {
     "teachers": teachers,
     "blank": blank,
     "boxes": boxes,
+    "references": references,
     "theory": theory,
 }
