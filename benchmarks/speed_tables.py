@@ -37,6 +37,11 @@ def loss() -> str:
     return _tables("speed_loss", _loss_table)
 
 
+def references() -> str:
+    """Build the table of the loss over several references."""
+    return _tables("speed_references", _references_table)
+
+
 def training() -> str:
     """Build the table of training steps."""
     return _tables("speed_training", _training_table)
@@ -82,6 +87,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "speed-latency": latency,
     "speed-encoder": encoder,
     "speed-loss": loss,
+    "speed-references": references,
     "speed-training": training,
     "speed-loading": loading,
     "speed-generation": generation,
@@ -194,6 +200,26 @@ def _loss_table(record: dict[str, Any]) -> str:
     return _table([*headers, "MB", "logits MB", "gradient's difference"], rows) + (
         "\n\nMB are the peak beyond the logits. The floor reads the logits twice and writes the gradient once. The "
         "gradient's difference is the largest one, as a share of the largest gradient."
+    )
+
+
+def _references_table(record: dict[str, Any]) -> str:
+    rows = []
+    for cell in record["cells"].values():
+        separate, *others = cell["rows"]
+        for row in others:
+            rows.append(
+                [
+                    f"{cell['references']} references, N {cell['queries']}, batch {cell['batch']}: {row['name']}",
+                    f"{separate['median_ms']:.1f}",
+                    f"{row['median_ms']:.1f} ({row['median_ms_q1']:.1f}-{row['median_ms_q3']:.1f})",
+                    f"{row['speedup']:.2f}x",
+                ]
+            )
+    headers = ["loss, forward + backward", "separate losses ms", "ms (quartiles)", "faster"]
+    return _table(headers, rows) + (
+        "\n\n*Separate* adds up a loss for each reference, *together* is the loss of this page, *one reference* plain "
+        "Q-CTC. The passes of the model that separate losses may need as well are not in these figures."
     )
 
 

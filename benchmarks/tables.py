@@ -19,7 +19,7 @@ from narvl.tables.render import page, summary
 
 ROOT = Path(__file__).resolve().parents[1]
 #: The pages, and how they link to the files of the repository.
-PAGES = {ROOT / "README.md": "", ROOT / "docs" / "speed.md": "../"}
+PAGES = {ROOT / "README.md": "", ROOT / "docs" / "speed.md": "../", ROOT / "docs" / "references.md": "../"}
 
 
 def quickstart() -> str:

@@ -19,11 +19,12 @@ import generation
 import latency
 import loading
 import loss
+import references
 import training
 from kit import plots
 
 PLOTS = importlib.util.find_spec("matplotlib") is not None
-COMMANDS = ("floor", "encoder", "latency", "loss", "training", "loading", "generation")
+COMMANDS = ("floor", "encoder", "latency", "loss", "references", "training", "loading", "generation")
 
 
 def measure(module: Any, out: Path, *flags: object) -> dict[str, Any]:
@@ -130,6 +131,14 @@ def test_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(row["gradient_difference"] < 1e-4 for row in cell["rows"])
     assert all(row["peak_bytes"] >= 0 for row in cell["rows"])
     assert "N 6, batch 2" in table_of("speed-loss", tmp_path, monkeypatch)
+
+
+def test_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ("--references", 3, "--batches", 2, "--queries", 8, "--vocabulary", 300, "--rounds", 3)
+    [cell] = measure(references, tmp_path / "speed_references.json", *flags)["cells"].values()
+    assert [row["name"] for row in cell["rows"]] == list(references.LOSSES)
+    assert all(row["samples"] == 3 for row in cell["rows"])
+    assert "3 references, N 8, batch 2: together" in table_of("speed-references", tmp_path, monkeypatch)
 
 
 @pytest.mark.usefixtures("one_process")
