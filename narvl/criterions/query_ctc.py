@@ -62,7 +62,7 @@ def query_ctc_loss(
     Args:
         logits: (B, N, V + 1), any float type.
         target: token ids (B, L), right-padded; ``</s>`` included, ``<s>`` not.
-        lengths: numbers of target tokens (B,), at least 1.
+        lengths: numbers of target tokens (B,); a sample without any is counted out like an unreachable one.
         blank: index of the blank.
         label_smoothing: e in (1-e) * nll + e * (-mean log p over queries and vocabulary).
         overwrite: let the backward pass write over the logits, see ``pick_log_probs``.
@@ -72,7 +72,7 @@ def query_ctc_loss(
     """
     batch, queries, _ = logits.shape
     needed = queries_needed(target, lengths)
-    reachable = needed <= queries
+    reachable = (needed <= queries) & (lengths > 0)
 
     # Class 0 is the blank, class l the target's l-th token; repeated tokens share the class of their first occurrence,
     # as CTC must know which labels are equal.
@@ -95,7 +95,7 @@ def query_ctc_loss(
     # these log-probabilities is -posterior; this term is zero and its gradient is -p.
     nll = nll + (log_probs.detach().exp() * (log_probs.detach() - log_probs)).sum(dim=(1, 2))
 
-    nll = torch.where(reachable, nll / lengths, 0.0)
+    nll = torch.where(reachable, nll / lengths.clamp(min=1), 0.0)
     loss = nll
     if label_smoothing > 0:
         smooth = torch.where(reachable, -mean_log_prob.mean(dim=-1), 0.0)
