@@ -13,7 +13,7 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
 from narvl.compat_training import STAND_IN
-from narvl.errors import DataError
+from narvl.errors import DataError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -103,12 +103,26 @@ class GuardedTask(FairseqTask):
         else:
             metrics.log_scalar("loss", 0.0, weight=0)  # fairseq asks for an entry
 
-    def get_batch_iterator(self, *args: Any, num_shards: int = 1, shard_id: int = 0, **options: Any) -> Any:
-        """Return an iterator over batches, and say so where it leaves rows to processes that nobody may have started.
+    def get_batch_iterator(
+        self, dataset: Any, *args: Any, num_shards: int = 1, shard_id: int = 0, **options: Any
+    ) -> Any:
+        """Return an iterator over batches whose workers end with it (fairseq's hook).
 
-        fairseq-generate decodes the first GPU's share of the rows on a machine with several, unless told otherwise.
+        fairseq keeps workers for the next epoch, but makes another iterator for the next epoch of shuffled rows: those
+        of many epochs pile up, with their memory and open files.
+
+        On a machine with several GPUs fairseq-generate decodes the first one's share of the rows, unless told
+        otherwise; that is logged.
+
+        Raises:
+            UsageError: fairseq-generate has more processes than batches.
         """
+        iterator = super().get_batch_iterator(dataset, *args, num_shards=num_shards, shard_id=shard_id, **options)
+        iterator.persistent_workers &= self.can_reuse_epoch_itr(dataset)
         if num_shards > 1 and not torch.distributed.is_initialized():
+            batches = len(iterator.frozen_batches)
+            if num_shards > batches:
+                raise UsageError(f"--distributed-world-size {num_shards}: there are {batches} batches. Give no more.")
             logger.warning(
                 "--distributed-world-size %d --distributed-rank %d: one batch in %d is decoded here. "
                 "--distributed-world-size 1 decodes all",
@@ -116,7 +130,7 @@ class GuardedTask(FairseqTask):
                 shard_id,
                 num_shards,
             )
-        return super().get_batch_iterator(*args, num_shards=num_shards, shard_id=shard_id, **options)
+        return iterator
 
 
 def count_out(log: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import copy
 import functools
 import logging
 import math
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,3 +209,15 @@ def test_a_share_of_the_rows_is_told(make_trainer: Callable, caplog: pytest.LogC
     assert (len(whole), len(share)) == (25, 7)
     [record] = caplog.records
     assert record.getMessage().startswith("--distributed-world-size 4 --distributed-rank 0: one batch in 4 is decoded")
+
+
+def test_workers_end_with_their_epoch(make_trainer: Callable) -> None:
+    """Else those of a training's first hundred epochs are all there in its hundred-and-first."""
+    task = make_trainer("query_ctc").task
+    before = multiprocessing.active_children()
+    iterator = task.get_batch_iterator(task.dataset("train"), max_sentences=16, num_workers=2, data_buffer_size=10)
+    batches = iter(iterator.next_epoch_itr(shuffle=True))
+    next(batches)
+    assert len(multiprocessing.active_children()) == len(before) + 2
+    assert sum(1 for _ in batches) == 12
+    assert multiprocessing.active_children() == before
