@@ -4,7 +4,7 @@ Importing the package registers its models, criterions and tasks with fairseq (`
 """
 
 import narvl.compat  # isort: skip  # before anything imports torchvision or loads a checkpoint
-from narvl import criterions, models, tasks
+from narvl import compat_training, criterions, models, tasks
 from narvl.models import narvl as _narvl
 from narvl.models import ofa as _ofa
 from narvl.tasks import captioning as _captioning

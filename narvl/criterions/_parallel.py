@@ -78,12 +78,14 @@ class ParallelCriterion(FairseqCriterion):
         result = self.losses(logits, sample, parallel.blank)
         weight = sample.get("weight")
         loss = result.loss if weight is None else result.loss * weight.to(result.loss)
-        reached = int(result.reachable.sum())
+        # One transfer from the device, which has to compute all of it first, tells whatever the host must know.
+        told = torch.stack([result.reachable.sum().to(loss), loss.detach().sum(), result.nll.detach().sum()]).tolist()
+        reached = int(told[0])
         if model.training:
             self._require_reachable(result, reached, logits.size(1))
         log = {
-            "loss": loss.detach().sum(),
-            "nll_loss": result.nll.detach().sum(),
+            "loss": told[1],
+            "nll_loss": told[2],
             "ntokens": sample["ntokens"],
             "nsentences": len(result.loss),
             "sample_size": reached,
@@ -121,9 +123,9 @@ class ParallelCriterion(FairseqCriterion):
             key: sum(float(log.get(key, 0)) for log in logging_outputs)
             for key in ("loss", "nll_loss", "sample_size", "nsentences", "unreachable")
         }
-        size = max(total["sample_size"], 1.0)
-        metrics.log_scalar("loss", total["loss"] / size / math.log(2), size, round=3)
-        metrics.log_scalar("nll_loss", total["nll_loss"] / size / math.log(2), size, round=3)
+        size = total["sample_size"]
+        for key in ("loss", "nll_loss"):
+            metrics.log_scalar(key, total[key] / max(size, 1.0) / math.log(2), size, round=3)
         sentences = max(total["nsentences"], 1.0)
         metrics.log_scalar("unreachable", total["unreachable"] / sentences, sentences, round=4)
 

@@ -44,7 +44,7 @@ def query_cross_entropy_loss(
     Args:
         logits: (B, N, V + 1), any float type.
         target: token ids (B, L), right-padded; ``</s>`` included, ``<s>`` not.
-        lengths: numbers of target tokens (B,).
+        lengths: numbers of target tokens (B,); a sample without any is counted out like an unreachable one.
         blank: index of the blank.
         label_smoothing: e in (1-e) * nll + e * (-mean log p over vocabulary), at each trained query.
         train_unused: whether the queries beyond the target learn the blank.
@@ -54,7 +54,7 @@ def query_cross_entropy_loss(
         Losses in nats, summed over the trained queries and divided by the target's length, as in Q-CTC.
     """
     batch, queries, _ = logits.shape
-    reachable = lengths <= queries
+    reachable = (lengths > 0) & (lengths <= queries)
     positions = torch.arange(queries, device=target.device)
     said = positions < lengths.unsqueeze(1)
     labels = target.new_full((batch, queries), blank)
@@ -62,12 +62,13 @@ def query_cross_entropy_loss(
     labels[:, :width] = target[:, :width]
     labels = labels.masked_fill(~said, blank)
     trained = (said | train_unused) & reachable.unsqueeze(1)
+    divisor = lengths.clamp(min=1)
 
     log_probs, mean_log_prob = pick_log_probs(logits, labels.unsqueeze(2), overwrite)
-    nll = torch.where(trained, -log_probs.squeeze(2), 0.0).sum(1) / lengths
+    nll = torch.where(trained, -log_probs.squeeze(2), 0.0).sum(1) / divisor
     loss = nll
     if label_smoothing > 0:
-        smooth = torch.where(trained, -mean_log_prob, 0.0).sum(1) / lengths
+        smooth = torch.where(trained, -mean_log_prob, 0.0).sum(1) / divisor
         loss = (1 - label_smoothing) * nll + label_smoothing * smooth
     return SampleLosses(loss, nll, reachable, lengths)
 

@@ -50,7 +50,7 @@ class References:
 
     Attributes:
         tokens: token ids (B, K, L), right-padded; ``</s>`` included, ``<s>`` not.
-        lengths: numbers of tokens (B, K), at least 1.
+        lengths: numbers of tokens (B, K); references without any are counted out.
         weights: what each counts (B, K); 0 at places without a reference. Only the ratios within a sample matter.
     """
 
@@ -86,7 +86,7 @@ def query_ctc_loss(
     Args:
         logits: (B, N, V + 1), any float type.
         target: token ids (B, L), right-padded; ``</s>`` included, ``<s>`` not.
-        lengths: numbers of target tokens (B,), at least 1.
+        lengths: numbers of target tokens (B,); a sample without any is counted out like an unreachable one.
         blank: index of the blank.
         label_smoothing: e in (1-e) * nll + e * (-mean log p over queries and vocabulary).
         overwrite: let the backward pass write over the logits, see ``pick_log_probs``.
@@ -122,7 +122,7 @@ def marginal_query_ctc_loss(
     """
     batch, places, width = references.tokens.shape
     needed = queries_needed(references.tokens.flatten(0, 1), references.lengths.flatten()).view(batch, places)
-    given = references.weights > 0
+    given = (references.weights > 0) & (references.lengths > 0)
     said = given & (needed <= logits.size(1))
     nll, mean_log_prob = _reference_losses(logits, references, said, blank, overwrite)
 
@@ -131,7 +131,7 @@ def marginal_query_ctc_loss(
     weights = weights / weights.sum(1, keepdim=True)
     # Samples without a reachable reference are given finite values: the gradient of log 0 is no number.
     weights = torch.where(reachable.unsqueeze(1), weights, 1.0)
-    length = (weights * references.lengths).sum(1)
+    length = (weights * references.lengths).sum(1).clamp(min=1)
     marginal = -temperature * torch.logsumexp(weights.log() - nll / temperature, dim=1) / length
     marginal = torch.where(reachable, marginal, 0.0)
     loss = marginal

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,9 +39,8 @@ if TYPE_CHECKING:
 _TEXT_STEP = 32
 
 
-@dataclass(frozen=True)
-class EncoderOutput:
-    """What the decoders need.
+class EncoderOutput(NamedTuple):
+    """What the decoders need; a tuple, so that tools which look into a module's output (fairseq's NanDetector) can.
 
     Attributes:
         states: (B, P+S, D), after the last LayerNorm.
@@ -58,8 +56,7 @@ class EncoderOutput:
 
     def select(self, order: Tensor) -> EncoderOutput:
         """Keep the batch rows ``order``."""
-        return replace(
-            self,
+        return self._replace(
             states=self.states.index_select(0, order),
             padding=None if self.padding is None else self.padding.index_select(0, order),
             embedded=self.embedded.index_select(0, order),

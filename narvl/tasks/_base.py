@@ -16,7 +16,6 @@ from typing import Any, Optional, Protocol
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.logging import metrics
-from fairseq.tasks import FairseqTask
 from omegaconf import MISSING
 from torch import Tensor
 
@@ -36,6 +35,7 @@ from narvl.models._precision import PRECISIONS
 from narvl.models.narvl import NARVLModel
 from narvl.models.ofa import unwrap
 from narvl.modules.output_vocabulary import OutputVocabulary
+from narvl.tasks._guards import GuardedTask
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class LineDecoder(Protocol):
         """Decode symbols separated by blanks."""
 
 
-class VisionLanguageTask(FairseqTask):
+class VisionLanguageTask(GuardedTask):
     """A task over images and text: rows of a TSV file in, a short text out.
 
     Subclasses name their columns, parse a row, say which symbols may be said, and score an output in validation.
@@ -259,17 +259,16 @@ class VisionLanguageTask(FairseqTask):
         """Decode output tokens to text, as ``fairseq-generate`` does."""
         return self.build_bpe(None).decode(self.target_dictionary.string(tokens)).strip()
 
-    def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
-        """Compute the validation loss, and the task's metric on what the model says (fairseq's hook)."""
-        loss, sample_size, log = super().valid_step(sample, model, criterion)
-        if not self.cfg.no_valid_generation:
-            alone = unwrap(model)
-            generator = self.build_generator([alone], self.valid_options)
-            hypotheses = self.inference_step(generator, [alone], sample)
-            outputs = [self.decode(row[0]["tokens"]) for row in hypotheses]
-            log["metric_sum"] = self.score(sample["split"], sample["id"].tolist(), outputs)
-            log["metric_count"] = len(outputs)
-        return loss, sample_size, log
+    def measure(self, sample: dict[str, Any], model: Any) -> dict[str, Any]:
+        """Let the model answer a batch in validation; return the task's metric, summed, and the number of answers."""
+        if self.cfg.no_valid_generation:
+            return {}
+        alone = unwrap(model)
+        generator = self.build_generator([alone], self.valid_options)
+        hypotheses = self.inference_step(generator, [alone], sample)
+        outputs = [self.decode(row[0]["tokens"]) for row in hypotheses]
+        metric = self.score(sample["split"], sample["id"].tolist(), outputs)
+        return {"metric_sum": metric, "metric_count": len(outputs)}
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
         """Log the mean of the task's metric beside the criterion's values (fairseq's hook)."""

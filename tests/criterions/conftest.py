@@ -34,7 +34,7 @@ def make_sample() -> Callable[..., dict[str, Any]]:
     """A batch: logits (B, N, V + 1), and targets as lists of different lengths."""
 
     def make(logits: Tensor, targets: list[list[int]], **entries: Any) -> dict[str, Any]:
-        rows = [torch.tensor(target) for target in targets]
+        rows = [torch.tensor(target, dtype=torch.long) for target in targets]
         lengths = torch.tensor([len(row) for row in rows])
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=1)
         return {

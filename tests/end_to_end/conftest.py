@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -143,3 +144,32 @@ def make_data(scenes: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def start_ranks(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., list[subprocess.Popen]]]:
+    """Start fairseq-train as processes that train together: ``start_ranks(count, argv)``; their logs: ``rankN.log``."""
+    started: list[subprocess.Popen] = []
+
+    def start(count: int, argv: list[str]) -> list[subprocess.Popen]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        for rank in range(count):
+            cluster = ["--distributed-world-size", count, "--distributed-rank", rank, "--distributed-no-spawn"]
+            cluster += ["--distributed-init-method", f"tcp://127.0.0.1:{port}"]
+            cluster += ["--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
+            with (tmp_path / f"rank{rank}.log").open("w") as log:
+                process = subprocess.Popen(
+                    [*argv, *map(str, cluster)],
+                    env={**environment, "LOCAL_RANK": "0"},
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            started.append(process)
+        return started
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()

@@ -14,12 +14,14 @@ from typing import NoReturn
 
 import fairseq_cli.train  # isort: skip  # first, since it configures the logs, as it does in its own command
 import fairseq_cli.generate
+import fairseq_cli.validate
 
 import narvl.cli
 
 COMMANDS = {
     "fairseq-train": fairseq_cli.train.cli_main,
     "fairseq-generate": fairseq_cli.generate.cli_main,
+    "fairseq-validate": fairseq_cli.validate.cli_main,
     "narvl": narvl.cli.main,
 }
 TIME_LIMIT = 120  # seconds

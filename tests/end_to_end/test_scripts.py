@@ -135,13 +135,13 @@ def test_two_processes_by_torchrun_keep_the_effective_batch(script: Script, scen
 def test_two_machines_train_together(environment: dict[str, str], scenes: Path, tmp_path: Path) -> None:
     """Two torchruns of one process each, as on two machines, from a checkpoint that only the first one reads."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind(("127.0.0.2", 0))  # each machine has an address of its own
         port = str(free.getsockname()[1])
     flags = ["captioning/ofa_base", str(scenes), str(tmp_path / "run"), "--arch", "ofa_nano", *SMALL, *SHORT]
     for start in ([], ["--max-update", "5"]):  # afresh, then from the checkpoint
         machines = []
         for rank in ("0", "1"):
-            network = {"NNODES": "2", "NODE_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            network = {"NNODES": "2", "NODE_RANK": rank, "MASTER_ADDR": "127.0.0.2", "MASTER_PORT": port}
             with (tmp_path / f"{rank}.log").open("w") as log:
                 argv = [str(SCRIPTS / "train.sh"), *flags, *start]
                 machines.append(

@@ -1,0 +1,91 @@
+"""Repairs of how fairseq trains, made once at import: batches without rows, broken updates, runs that do not begin."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import torch
+
+from narvl.errors import UsageError
+
+#: Marks a batch that stands in for one without rows: it is computed, and must count for nothing.
+STAND_IN = "stand_in"
+
+
+def _is_guarded(task: Any) -> bool:
+    """Tell whether a task is one of ours (``narvl.tasks._guards``), or another of fairseq's."""
+    return hasattr(task, "explain_broken_update")
+
+
+def _mark_stand_ins() -> None:
+    """Let a batch without rows count for nothing.
+
+    Where a process has no batch left, or every row of one was skipped, fairseq's trainer computes another batch without
+    its gradient. It counts that batch's rows in validation by one process, and with ``--update-freq`` it forgets the
+    rows of the batches before it: the gradient is divided by too small a number. Marked instead, the batch is left to
+    our tasks, which count it out.
+    """
+    from fairseq.trainer import Trainer
+
+    prepare = Trainer._prepare_sample
+
+    def prepare_marked(self: Any, sample: Any, is_dummy: bool = False) -> tuple[Any, bool]:
+        sample, stand_in = prepare(self, sample, is_dummy)
+        if stand_in and _is_guarded(self.task):
+            return {**sample, STAND_IN: True}, False
+        return sample, stand_in
+
+    Trainer._prepare_sample = prepare_marked
+
+
+def _explain_broken_updates() -> None:
+    """Let an update whose gradient cannot be used end in our tasks' error, which names the rows.
+
+    fairseq says that gradients are not finite, or, where several processes train, blames the way they exchange them.
+    """
+    from fairseq.trainer import Trainer
+
+    train_step = Trainer.train_step
+
+    def train_step_explained(self: Any, samples: Any, raise_oom: bool = False) -> Any:
+        try:
+            return train_step(self, samples, raise_oom)
+        except FloatingPointError as error:
+            if not _is_guarded(self.task):
+                raise
+            raise self.task.explain_broken_update(samples, error) from error
+
+    Trainer.train_step = train_step_explained
+
+
+def _refuse_to_train_nothing() -> None:
+    """Let ``fairseq-train`` fail where it would end at once, and tell that all went well.
+
+    fairseq starts as many processes as there are GPUs when it is told how they shall meet, so none without GPUs. And
+    without the package for asynchronous checkpoints it logs an error and returns.
+    """
+    from fairseq.distributed import utils
+
+    call_main = utils.call_main
+
+    def call_main_checked(cfg: Any, main: Any, **options: Any) -> None:
+        cluster = cfg.distributed_training
+        if cluster.distributed_init_method is None:
+            utils.infer_init_method(cluster)
+        spawns = cluster.distributed_init_method is not None and not cluster.distributed_no_spawn
+        if spawns and not torch.cuda.device_count():
+            raise UsageError(
+                f"--distributed-init-method {cluster.distributed_init_method}: no GPU here to start processes for. Add "
+                "--distributed-no-spawn and start each --distributed-rank yourself (run_scripts/train.sh does)."
+            )
+        if cfg.checkpoint.write_checkpoints_asynchronously and importlib.util.find_spec("iopath") is None:
+            raise UsageError("--write-checkpoints-asynchronously: pip install iopath, or drop the flag.")
+        call_main(cfg, main, **options)
+
+    utils.call_main = call_main_checked
+
+
+_mark_stand_ins()
+_explain_broken_updates()
+_refuse_to_train_nothing()

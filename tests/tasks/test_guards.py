@@ -1,0 +1,227 @@
+"""Steps of fairseq's own trainer: a broken loss or gradient names its rows, and a stand-in batch counts for nothing."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+import math
+import multiprocessing
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from narvl.errors import DataError
+
+MODELS = {
+    "query_ctc": ("narvl_nano",),
+    "query_cross_entropy": ("narvl_nano", "--alignment", "position"),
+    "label_smoothed_cross_entropy": ("ofa_nano",),
+    "weighted_cross_entropy": ("ofa_nano",),
+}
+SMALL = ("--patch-image-size", "32", "--dropout", "0", "--cpu", "--optimizer", "sgd", "--lr", "0.1")
+HALF = {"common.fp16": True, "common.fp16_no_flatten_grads": True, "common.fp16_init_scale": 4}
+FROZEN = {"model.batch_norm": "frozen"}
+
+
+@pytest.fixture(scope="module")
+def configuration(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """fairseq-train's configuration for a criterion; parsing takes the better part of a second."""
+    folder = tmp_path_factory.mktemp("run")
+
+    @functools.cache
+    def make(criterion: str) -> Any:
+        from fairseq import options
+        from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+        import narvl  # noqa: F401
+
+        arch, *more = MODELS[criterion]
+        words = [str(scenes), "--task", "captioning", "--criterion", criterion, "--arch", arch, *more, *SMALL]
+        args = options.parse_args_and_arch(options.get_training_parser(), [*words, "--save-dir", str(folder)])
+        return convert_namespace_to_omegaconf(args)
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(configuration: Callable[[str], Any]) -> Callable[..., Any]:
+    """Build fairseq's trainer: ``make_trainer(criterion, settings)``."""
+
+    def make(criterion: str, settings: dict[str, Any] | None = None) -> Any:
+        from fairseq import tasks
+        from fairseq.trainer import Trainer
+
+        cfg = copy.deepcopy(configuration(criterion))
+        for name, value in (settings or {}).items():
+            OmegaConf.update(cfg, name, value)
+        task = tasks.setup_task(cfg.task)
+        task.load_dataset("train")
+        torch.manual_seed(1)
+        return Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
+
+    return make
+
+
+def batch(trainer: Any, *rows: int) -> dict[str, Any]:
+    dataset = trainer.task.dataset("train")
+    return dataset.collater([dataset[row] for row in rows])
+
+
+def broken(trainer: Any, value: float, *rows: int) -> dict[str, Any]:
+    """A batch whose last row's image has one pixel of ``value``."""
+    found = batch(trainer, *rows)
+    found["net_input"]["patch_images"][-1, 0, 7, 7] = value
+    return found
+
+
+def weights(trainer: Any) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in trainer.model.parameters()]
+
+
+def same(left: list[Tensor], right: list[Tensor]) -> bool:
+    return all(map(torch.equal, left, right))
+
+
+class TestBrokenLosses:
+    @pytest.mark.parametrize("criterion", MODELS)
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_training_stops_and_names_the_rows(
+        self, make_trainer: Callable, scenes: Path, criterion: str, value: float
+    ) -> None:
+        trainer = make_trainer(criterion)
+        trainer.train_step([batch(trainer, 7)])
+        before = weights(trainer)
+        with pytest.raises(DataError) as error:
+            trainer.train_step([batch(trainer, 0, 1), broken(trainer, value, 9, 4)])
+        message = str(error.value)
+        assert message.startswith(f"{scenes / 'train.tsv'}, rows 5, 10: the loss of this batch is nan after 1 updates")
+        assert "lower --lr" in message and "\n" not in message
+        assert same(weights(trainer), before)
+
+    @pytest.mark.parametrize("criterion", ["query_ctc", "label_smoothed_cross_entropy"])
+    def test_a_broken_gradient_names_the_rows_of_the_update(
+        self, make_trainer: Callable, scenes: Path, criterion: str
+    ) -> None:
+        trainer = make_trainer(criterion)
+        trainer.reset_dummy_batch(batch(trainer, 8))
+        next(trainer.model.parameters()).register_hook(lambda gradient: gradient * math.inf)
+        before = weights(trainer)
+        with pytest.raises(DataError) as error:
+            trainer.train_step([batch(trainer, 0, 1), batch(trainer, 4), {}])
+        assert str(error.value).startswith(
+            f"{scenes / 'train.tsv'}, rows 1, 2, 5: no update can be made of them (gradients are Nan/Inf). Look at"
+        )
+        assert same(weights(trainer), before)
+
+    def test_a_loss_scaler_that_is_off_stops_too(self, make_trainer: Callable) -> None:
+        """torch switches the scaler of --amp off where there is no GPU: it would let the update through."""
+        trainer = make_trainer("query_ctc", {"common.amp": True})
+        if trainer.optimizer.scaler.is_enabled():
+            pytest.skip("needs a machine without GPU")
+        with pytest.raises(DataError, match="the loss of this batch is nan"):
+            trainer.train_step([broken(trainer, math.inf, 9, 4)])
+
+
+class TestHalfPrecision:
+    @pytest.fixture(autouse=True)
+    def on_any_device(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """fairseq puts the gradient norm of an update that it leaves out, zero, on a GPU."""
+        monkeypatch.setattr(Tensor, "cuda", lambda tensor: tensor)
+
+    @pytest.mark.parametrize("criterion", ["query_ctc", "weighted_cross_entropy"])
+    def test_the_scaler_leaves_the_update_out(
+        self, make_trainer: Callable, scenes: Path, criterion: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        trainer = make_trainer(criterion, HALF | FROZEN)
+        before = weights(trainer)
+        with caplog.at_level(logging.WARNING, "narvl"):
+            assert trainer.train_step([broken(trainer, math.inf, 9, 4)]) is None
+        [message] = [record.getMessage() for record in caplog.records if record.name.startswith("narvl")]
+        assert message.startswith(f"{scenes / 'train.tsv'}, rows 5, 10: the loss of this batch is nan after 0 updates")
+        assert message.endswith("the loss scaler leaves the update out")
+        assert trainer.optimizer.scaler.loss_scale == 2
+        assert trainer.get_num_updates() == 0 and same(weights(trainer), before)
+        assert trainer.train_step([batch(trainer, 9, 4)])["loss"] > 0
+        assert trainer.get_num_updates() == 1 and not same(weights(trainer), before)
+
+    def test_what_batch_norm_has_seen_cannot_be_left_out(self, make_trainer: Callable) -> None:
+        trainer = make_trainer("query_ctc", HALF)
+        with pytest.raises(DataError, match=r"rows 5, 10: .* encoder\..*running_mean\. .*--batch-norm frozen"):
+            trainer.train_step([broken(trainer, math.inf, 9, 4)])
+
+
+class TestStandIns:
+    """What fairseq computes in the place of a batch without rows: a process has none left, or all were skipped."""
+
+    @pytest.mark.parametrize("criterion", ["query_ctc", "label_smoothed_cross_entropy"])
+    @pytest.mark.parametrize("place", [0, 1], ids=["first", "last"])
+    def test_training_does_not_count_them(self, make_trainer: Callable, criterion: str, place: int) -> None:
+        with_it, without = (make_trainer(criterion, FROZEN) for _ in range(2))
+        batches = [batch(with_it, 0, 1), batch(with_it, 2, 3, 4)]
+        with_it.reset_dummy_batch(batch(with_it, 5, 6))
+        logs = [
+            with_it.train_step([*batches[:place], {}, *batches[place:], *([{}] if place else [])]),
+            without.train_step(batches),
+        ]
+        assert logs[0]["loss"] == logs[1]["loss"] > 0
+        assert logs[0]["sample_size"] == logs[1]["sample_size"] > 0
+        for left, right in zip(weights(with_it), weights(without), strict=True):
+            torch.testing.assert_close(left, right, rtol=0, atol=1e-7)
+
+    @pytest.mark.parametrize("criterion", ["query_ctc", "label_smoothed_cross_entropy"])
+    def test_validation_does_not_count_them(self, make_trainer: Callable, criterion: str) -> None:
+        from fairseq.logging import metrics
+
+        trainer = make_trainer(criterion)
+        trainer.task.load_dataset("valid")
+        dataset = trainer.task.dataset("valid")
+        trainer.reset_dummy_batch(dataset.collater([dataset[5]]))
+        found = []
+        for batches in ([(0, 1), (2,)], [(0, 1), (), (2,), ()]):
+            with metrics.aggregate(new_root=True) as logged:
+                for rows in batches:
+                    trainer.valid_step(dataset.collater([dataset[row] for row in rows]))
+            found.append({key: logged.get_smoothed_values()[key] for key in ("loss", "cider")})
+        assert found[0] == found[1]
+
+    @pytest.mark.parametrize("criterion", ["query_ctc", "label_smoothed_cross_entropy"])
+    def test_an_update_of_nothing_else(self, make_trainer: Callable, criterion: str) -> None:
+        trainer = make_trainer(criterion)
+        trainer.reset_dummy_batch(batch(trainer, 5, 6))
+        before = weights(trainer)
+        assert trainer.train_step([{}])["loss"] == 0
+        assert same(weights(trainer), before)
+
+
+def test_a_share_of_the_rows_is_told(make_trainer: Callable, caplog: pytest.LogCaptureFixture) -> None:
+    """fairseq-generate decodes one batch in so many as the machine has GPUs, unless told otherwise."""
+    task = make_trainer("query_ctc").task
+    with caplog.at_level(logging.WARNING, "narvl"):
+        whole = task.get_batch_iterator(task.dataset("train"), max_sentences=8, disable_iterator_cache=True)
+        assert not caplog.records
+        share = task.get_batch_iterator(task.dataset("train"), max_sentences=8, num_shards=4, shard_id=0)
+    assert (len(whole), len(share)) == (25, 7)
+    [record] = caplog.records
+    assert record.getMessage().startswith("--distributed-world-size 4 --distributed-rank 0: one batch in 4 is decoded")
+
+
+def test_workers_end_with_their_epoch(make_trainer: Callable) -> None:
+    """Else those of a training's first hundred epochs are all there in its hundred-and-first."""
+    task = make_trainer("query_ctc").task
+    before = multiprocessing.active_children()
+    iterator = task.get_batch_iterator(task.dataset("train"), max_sentences=16, num_workers=2, data_buffer_size=10)
+    batches = iter(iterator.next_epoch_itr(shuffle=True))
+    next(batches)
+    assert len(multiprocessing.active_children()) == len(before) + 2
+    assert sum(1 for _ in batches) == 12
+    end = time.monotonic() + 30
+    while multiprocessing.active_children() != before:  # a thread ends them
+        assert time.monotonic() < end, "they stay"
+        time.sleep(0.05)
