@@ -16,6 +16,7 @@ from typing import Any, Optional, Protocol
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.logging import metrics
+from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.tasks import FairseqTask
 from omegaconf import MISSING
 from torch import Tensor
@@ -34,10 +35,14 @@ from narvl.errors import UsageError
 from narvl.models._compile import COMPILE_MODES
 from narvl.models._precision import PRECISIONS
 from narvl.models.narvl import NARVLModel
-from narvl.models.ofa import unwrap
+from narvl.models.ofa import OFAModel, unwrap
+from narvl.modules.backbone import STRIDE
 from narvl.modules.output_vocabulary import OutputVocabulary
+from narvl.modules.positions import GRID
 
 logger = logging.getLogger(__name__)
+
+_LARGEST_IMAGE = GRID * STRIDE
 
 
 @dataclass
@@ -125,9 +130,13 @@ class VisionLanguageTask(FairseqTask):
     decoding: Mapping[str, Any] = {}
     #: How an autoregressive model finds its answer among ``candidates``: ``beam`` (any text), ``trie`` or ``all``.
     candidate_search: str = "beam"
+    #: Tokens that the model's position tables hold, of a prompt and of a target; known once it is built.
+    positions: Optional[tuple[int, int]] = None
 
     def __init__(self, cfg: VisionLanguageConfig) -> None:
         super().__init__(cfg)
+        if not 1 <= cfg.patch_image_size <= _LARGEST_IMAGE:
+            raise UsageError(f"--patch-image-size {cfg.patch_image_size}: give 1 to {_LARGEST_IMAGE} pixels.")
         self.vocabulary = Vocabulary(cfg.bpe_dir or cfg.data, cfg.code_dict_size, cfg.num_bins)
         self.frame = self.build_frame()
         self.make_sample = SampleMaker(self.vocabulary, cfg.patch_image_size, self.frame)
@@ -192,8 +201,25 @@ class VisionLanguageTask(FairseqTask):
             shuffle=split == "train",
             only=read_row_numbers(Path(self.cfg.only_rows), rows) if self.cfg.only_rows else None,
             skip_bad_rows=self.cfg.skip_bad_rows,
+            positions=self.positions,
         )
         logger.info("%s: %d rows", rows.path, len(rows))
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """Build a model, ours alone: some of fairseq's evaluate settings, which a checkpoint may bring.
+
+        fairseq's hook.
+
+        Raises:
+            UsageError: the model is another project's.
+        """
+        name = str(getattr(cfg, "_name", None) or getattr(cfg, "arch", None))
+        if not issubclass(ARCH_MODEL_REGISTRY.get(name, object), OFAModel):
+            given = "the checkpoint's model" if from_checkpoint else "--arch"
+            raise UsageError(f"{given} {name[:80]!r} is of another project. Give one of ofa_* or narvl_*.")
+        model = super().build_model(cfg, from_checkpoint)
+        self.positions = model.max_positions()
+        return model
 
     def build_generator(
         self,
