@@ -46,7 +46,7 @@ def calls(canary: Path) -> st.SearchStrategy[tuple[tuple[str, ...], Any, dict[st
         Call(eval, code),
         Call(exec, code),
         Call(builtins.open, str(canary), "w"),
-        Call(getattr, os, "system"),
+        Call(getattr, Call(importlib.import_module, "os"), "system"),
         Call(importlib.import_module, "this"),
         Call(operator.methodcaller, "system", command),
         Call(partial, os.system, command),

@@ -224,7 +224,7 @@ class Reader:
             return load()
         except (DataError, UsageError) as error:
             # The command's user has named the checkpoint; some errors name the flag that it has stored.
-            assert str(error).startswith(("--", "checkpoint: ", str(self.path))), error
+            assert str(error).startswith(("--", "checkpoint: ", "the checkpoint's ", str(self.path))), error
             return refusal(error)
 
     def _predict(self) -> str:
