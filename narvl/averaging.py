@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -66,7 +67,7 @@ def write_averaged(checkpoint: str | Path, out: str | Path) -> int:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DataError(f"{checkpoint}: no such file. Give a checkpoint of a run with --store-ema.") from error
-    except Exception as error:  # anything can come of reading a file's bytes as what they are not
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, LookupError) as error:
         raise DataError(
             f"{checkpoint}: damaged, or no checkpoint ({type(error).__name__}). Give one of a run with --store-ema."
         ) from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base as ExifTag
 
-from narvl.errors import DataError
+from narvl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,11 +146,18 @@ def patch_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
 
     Returns:
         A function from an RGB image to a float tensor (3, size, size).
+
+    Raises:
+        UsageError: no model has patches for so many pixels.
     """
     from torchvision import transforms
 
     import narvl.compat  # noqa: F401  (torchvision on a CPU-only torch)
+    from narvl.modules.backbone import STRIDE
+    from narvl.modules.positions import GRID
 
+    if not 1 <= size <= GRID * STRIDE:
+        raise UsageError(f"--patch-image-size {size}: give 1 to {GRID * STRIDE} pixels.")
     return transforms.Compose(
         [
             transforms.Resize((size, size), interpolation=transforms.InterpolationMode.BICUBIC),

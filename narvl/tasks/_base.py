@@ -36,13 +36,9 @@ from narvl.models._compile import COMPILE_MODES
 from narvl.models._precision import PRECISIONS
 from narvl.models.narvl import NARVLModel
 from narvl.models.ofa import OFAModel, unwrap
-from narvl.modules.backbone import STRIDE
 from narvl.modules.output_vocabulary import OutputVocabulary
-from narvl.modules.positions import GRID
 
 logger = logging.getLogger(__name__)
-
-_LARGEST_IMAGE = GRID * STRIDE
 
 
 @dataclass
@@ -135,8 +131,6 @@ class VisionLanguageTask(FairseqTask):
 
     def __init__(self, cfg: VisionLanguageConfig) -> None:
         super().__init__(cfg)
-        if not 1 <= cfg.patch_image_size <= _LARGEST_IMAGE:
-            raise UsageError(f"--patch-image-size {cfg.patch_image_size}: give 1 to {_LARGEST_IMAGE} pixels.")
         self.vocabulary = Vocabulary(cfg.bpe_dir or cfg.data, cfg.code_dict_size, cfg.num_bins)
         self.frame = self.build_frame()
         self.make_sample = SampleMaker(self.vocabulary, cfg.patch_image_size, self.frame)
@@ -206,9 +200,7 @@ class VisionLanguageTask(FairseqTask):
         logger.info("%s: %d rows", rows.path, len(rows))
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
-        """Build a model, ours alone: some of fairseq's evaluate settings, which a checkpoint may bring.
-
-        fairseq's hook.
+        """Build a model of ours (fairseq's hook): some of fairseq's evaluate settings, which a checkpoint may bring.
 
         Raises:
             UsageError: the model is another project's.
