@@ -203,13 +203,19 @@ class VisionLanguageTask(FairseqTask):
         """Build a model of ours (fairseq's hook): some of fairseq's evaluate settings, which a checkpoint may bring.
 
         Raises:
-            UsageError: the model is another project's.
+            UsageError: the model is another project's, or none can be built of its settings.
         """
         name = str(getattr(cfg, "_name", None) or getattr(cfg, "arch", None))
         if not issubclass(ARCH_MODEL_REGISTRY.get(name, object), OFAModel):
             given = "the checkpoint's model" if from_checkpoint else "--arch"
             raise UsageError(f"{given} {name[:80]!r} is of another project. Give one of ofa_* or narvl_*.")
-        model = super().build_model(cfg, from_checkpoint)
+        try:
+            model = super().build_model(cfg, from_checkpoint)
+        except UsageError:
+            raise
+        except Exception as error:  # torch's layers refuse impossible settings, each in its own way
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UsageError(f"--arch {name}: no model can be built of its settings ({reason}).") from error
         self.positions = model.max_positions()
         return model
 

@@ -209,3 +209,7 @@ class TestOptions:
         with pytest.raises(UsageError, match="'wav2vec2' is of another project"):
             task.build_model(settings, from_checkpoint=True)
         assert not list(tmp_path.iterdir())
+
+    def test_impossible_settings_are_told_in_a_line(self, scenes: Path, build: Build) -> None:
+        with pytest.raises(UsageError, match=r"--arch ofa_nano: no model can be built .* \(ValueError: drop"):
+            build(scenes, "ofa_nano", "--dropout", "1.5")

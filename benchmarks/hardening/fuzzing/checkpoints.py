@@ -43,6 +43,7 @@ Change = tuple[str, int, int, list[Edit]]
 _IMAGE = Image.new("RGB", (40, 30), (200, 30, 90))
 _PROMPT = " what does the image describe?"
 
+_DECISIVE = ((), ("cfg",), ("cfg", "task"), ("cfg", "model"))
 #: What a setting or a weight may have been replaced by.
 _VALUES: tuple[Any, ...] = (
     *(None, True, 0, -1, 3, 10**6, 10**12, 2**62, 1.5, math.nan, "", "x", "../../x", "${oc.env:HOME}", "${a.b}", b"x"),
@@ -98,10 +99,10 @@ def _saved(state: Any, **how: Any) -> bytes:
 
 
 def _places(state: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the path of every value, of a checkpoint's outer parts several times: most are weights."""
+    """Yield the path of every value; of what decides on the model several times, since most values are weights."""
     if isinstance(state, dict):
         for key, value in state.items():
-            yield from [(*path, key)] * (8 if len(path) < 2 else 1)
+            yield from [(*path, key)] * (16 if path in _DECISIVE else 1)
             yield from _places(value, (*path, key))
 
 
