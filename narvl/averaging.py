@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -30,8 +30,9 @@ def averaged_weights(state: dict[str, Any]) -> dict[str, Tensor]:
         DataError: there are no averages, or they are of another model.
     """
     weights, extra = state.get("model"), state.get("extra_state")
-    averages = {} if extra is None else extra.get("ema_fp32_params") or extra.get("ema") or {}
-    if not weights or not averages:
+    kept = [extra.get(name) for name in reversed(_EMA_KEYS)] if isinstance(extra, dict) else []
+    averages = next(filter(_holds_tensors, kept), None)
+    if averages is None or not _holds_tensors(weights):
         raise DataError("no averaged weights in it. Train with --store-ema (the recipes of vqa do).")
     different = [
         name for name, tensor in weights.items() if name not in averages or tensor.shape != averages[name].shape
@@ -39,6 +40,10 @@ def averaged_weights(state: dict[str, Any]) -> dict[str, Tensor]:
     if different:
         raise DataError(f"its averages do not fit its weights: {', '.join(different[:5])}.")
     return {name: averages[name] if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+
+
+def _holds_tensors(value: Any) -> TypeGuard[dict[str, Tensor]]:
+    return isinstance(value, dict) and bool(value) and all(isinstance(tensor, Tensor) for tensor in value.values())
 
 
 def write_averaged(checkpoint: str | Path, out: str | Path) -> int:

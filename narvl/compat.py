@@ -141,6 +141,22 @@ def _average_batch_norm() -> None:
     checkpoint_utils._upgrade_state_dict = upgrade_with_averages
 
 
+def _compare_settings_with_weights() -> None:
+    """Let a checkpoint build no model of another size than its weights: its settings could claim any."""
+    from fairseq import checkpoint_utils
+
+    upgrade = checkpoint_utils._upgrade_state_dict
+
+    def upgrade_checked(state: dict[str, Any]) -> Any:
+        from narvl.models._sizes import check_sizes
+
+        state = upgrade(state)
+        check_sizes(state)
+        return state
+
+    checkpoint_utils._upgrade_state_dict = upgrade_checked
+
+
 def _quieten_logs() -> None:
     """Undo what fairseq's import does to everyone's logs, and keep pillow from logging each image.
 
@@ -168,3 +184,4 @@ _share_checkpoints()
 _accept_foreign_settings()
 _copy_files_whole()
 _average_batch_norm()
+_compare_settings_with_weights()

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import re
 
-class DataError(ValueError):
+# What a terminal obeys instead of showing, and what no terminal can show: control characters but for line feed and tab,
+# Unicode's line separators, the marks that turn the direction of writing, half surrogates.
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""Write characters that act on a terminal, or cannot be shown, as escapes such as ``\x1b``."""
+    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+class _NamedError(ValueError):
+    """Its message may quote data and file names from anywhere: it is made fit for a terminal and a log."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(visible(message))
+
+
+class DataError(_NamedError):
     """A file or row cannot be used. The message names file, row, the value seen and the fix."""
 
 
-class UsageError(ValueError):
+class UsageError(_NamedError):
     """A flag or argument cannot be used. The message names it, the value seen and the fix."""

@@ -44,6 +44,8 @@ def test_full_precision_is_taken_where_there_is_one() -> None:
     [
         ({}, "no averaged weights"),
         ({"ema": {}}, "no averaged weights"),
+        ({"ema": torch.zeros(3)}, "no averaged weights"),
+        ({"ema": {"w": None}}, "no averaged weights"),
         ({"ema": {"w": torch.zeros(3), "bn.num_batches_tracked": torch.tensor(0)}}, "do not fit its weights: w"),
         ({"ema": {"w": torch.zeros(2)}}, "do not fit its weights: bn.num_batches_tracked"),
     ],
@@ -51,6 +53,12 @@ def test_full_precision_is_taken_where_there_is_one() -> None:
 def test_a_checkpoint_without_fitting_averages_is_refused(extra: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         averaged_weights(checkpoint(**extra))
+
+
+@pytest.mark.parametrize("change", [{"model": None}, {"model": [1]}, {"model": {"w": 1.0}}, {"extra_state": [AVERAGE]}])
+def test_values_of_a_strangers_making_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="no averaged weights"):
+        averaged_weights({**checkpoint(ema=AVERAGE), **change})
 
 
 def test_the_written_checkpoint_has_no_optimizer_and_no_averages(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
 
     from narvl.commands.decoding_options import decoding_options
     from narvl.data.image import read_image
-    from narvl.errors import UsageError
+    from narvl.errors import UsageError, visible
     from narvl.inference import Predictor
 
     if args.batch_size < 1:
@@ -80,14 +80,14 @@ def run(args: argparse.Namespace) -> None:
         queries = predictor.say_queries(batch) if args.show_queries else [None] * len(names)
         for name, image, answer, tokens in zip(names, images, answers, queries, strict=True):
             found = _found(task, answer.text, image)
-            rows.append({"image": name, **found, "score": answer.score})
+            rows.append({"image": visible(name), **found, "score": answer.score})
             if tokens is not None:
                 rows[-1]["queries"] = tokens
             if args.draw and found["box"]:
                 _draw(image, found["box"], Path(args.draw), Path(name) if len(args.images) > 1 else None)
             if not args.json:
                 text = _line(task, found) + ("" if tokens is None else f"\t{' '.join(tokens)}")
-                sys.stdout.write(f"{name}\t{text}\n" if len(args.images) > 1 else f"{text}\n")
+                sys.stdout.write(f"{visible(name)}\t{text}\n" if len(args.images) > 1 else f"{text}\n")
                 sys.stdout.flush()
     if args.json:
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")

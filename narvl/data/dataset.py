@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from fairseq.data import FairseqDataset
+from torch import Tensor
 
 from narvl.data.image import decode_image
 from narvl.data.sample import Example, Sample, SampleMaker, collate
@@ -32,6 +33,8 @@ class VisionLanguageDataset(FairseqDataset):
         shuffle: whether epochs see the rows in a new random order.
         only: the rows to use (0-based); None for all.
         skip_bad_rows: log and leave out rows that cannot be used, instead of stopping.
+        positions: tokens that the model's position tables hold, of a prompt and of a target; None where no model is
+            built yet.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class VisionLanguageDataset(FairseqDataset):
         shuffle: bool = False,
         only: npt.NDArray[np.int64] | None = None,
         skip_bad_rows: bool = False,
+        positions: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.rows = rows
@@ -51,6 +55,7 @@ class VisionLanguageDataset(FairseqDataset):
         self.shuffle = shuffle
         self.only = only
         self.skip_bad_rows = skip_bad_rows
+        self.positions = positions
         # Which rows were left out, in memory that data-loading workers share: each is logged and counted once.
         self._skipped = torch.zeros(len(rows), dtype=torch.bool).share_memory_() if skip_bad_rows else None
         self._patches = (-(-image_size // STRIDE)) ** 2
@@ -78,7 +83,11 @@ class VisionLanguageDataset(FairseqDataset):
 
     def _sample(self, index: int) -> Sample:
         example = self.parse(self.rows[index])
-        return self.make_sample(index, example, decode_image(example.image))
+        sample = self.make_sample(index, example, decode_image(example.image))
+        if self.positions is not None:
+            _check_length("prompt", sample.source, self.positions[0])
+            _check_length("target", sample.target, self.positions[1])
+        return sample
 
     def collater(self, samples: Sequence[Sample | None]) -> dict[str, Any]:
         """Make a batch (``narvl.data.sample.collate``) that knows its ``split``; empty when every row was skipped."""
@@ -146,6 +155,13 @@ class VisionLanguageDataset(FairseqDataset):
         )
 
 
+def _check_length(name: str, tokens: Tensor, limit: int) -> None:
+    if len(tokens) > limit:
+        raise DataError(
+            f"the {name} has {len(tokens):,} tokens; the model's position tables end at {limit:,}. Shorten it."
+        )
+
+
 def read_row_numbers(path: Path, rows: TsvFile) -> npt.NDArray[np.int64]:
     """Read a list of rows (``--only-rows``): 0-based numbers, one a line.
 
@@ -154,7 +170,7 @@ def read_row_numbers(path: Path, rows: TsvFile) -> npt.NDArray[np.int64]:
     """
     try:
         numbers = np.array(path.read_text(encoding="ascii").split(), dtype=np.int64)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise UsageError(f"--only-rows {path}: {error}. Give a file of row numbers from 0, one a line.") from error
     outside = numbers[(numbers < 0) | (numbers >= len(rows))]
     if len(outside):

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base as ExifTag
 
-from narvl.errors import DataError
+from narvl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
+
+#: The formats that are read, by pillow's names. Pillow knows more, of which some start other programs (EPS).
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "JPEG2000", "PPM")
+#: Larger images are refused before they are decoded: a few kilobytes can claim gigabytes. The number is pillow's own,
+#: at which it warns; the side is a JPEG's longest.
+MAX_PIXELS = 89_478_485
+MAX_SIDE = 65_535
 
 # Values of EXIF's orientation for which width and height change places.
 _TURNED = (5, 6, 7, 8)
@@ -34,6 +43,41 @@ def decode_base64(text: str) -> bytes:
         return base64.b64decode(data + b"=" * (-len(data) % 4), altchars=b"-_", validate=True)
     except binascii.Error as error:
         raise DataError(f"the image is not base64 ({error}); it begins with {text[:20]!r}") from error
+
+
+@contextlib.contextmanager
+def open_image(source: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
+    """Open an image for what the block does with it: nothing in it is to be trusted.
+
+    Args:
+        source: the file, or its bytes.
+        name: what messages call it.
+
+    Raises:
+        DataError: it is in none of ``FORMATS``, is larger than ``MAX_PIXELS`` or ``MAX_SIDE``, or pillow fails on it,
+            in the block too.
+    """
+    try:
+        with Image.open(source, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
+                raise DataError(
+                    f"{name} is {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read, and "
+                    f"{MAX_SIDE:,} on a side. Scale it down."
+                )
+            yield image
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name} is in no format that is read here. Give a JPEG or PNG.") from error
+    except Exception as error:  # a damaged file makes pillow raise anything: struct.error, KeyError, MemoryError, ...
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{name} cannot be decoded ({reason}). It is truncated or damaged: replace it.") from error
+
+
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """Return an opened image's width and height as viewers show it, the camera's rotation (EXIF) applied."""
+    turned = image.getexif().get(ExifTag.Orientation, 1) in _TURNED
+    return (image.height, image.width) if turned else (image.width, image.height)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -58,10 +102,10 @@ def decode_image(text: str) -> Image.Image:
     """Decode a TSV file's image column into an RGB image.
 
     Args:
-        text: JPEG, PNG or any format pillow reads, as base64.
+        text: a file of one of ``FORMATS``, as base64.
 
     Raises:
-        DataError: not base64, not an image, or a truncated one.
+        DataError: not base64, not an image, a truncated one, or one that is too large.
     """
     return _load(io.BytesIO(decode_base64(text)), "the image")
 
@@ -72,19 +116,15 @@ def upright_size(text: str) -> tuple[int, int]:
     Raises:
         DataError: not base64, or not an image.
     """
-    try:
-        with Image.open(io.BytesIO(decode_base64(text))) as image:
-            turned = image.getexif().get(ExifTag.Orientation, 1) in _TURNED
-            return (image.height, image.width) if turned else (image.width, image.height)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"the image cannot be read ({error}). It is truncated or damaged: replace it.") from error
+    with open_image(io.BytesIO(decode_base64(text)), "the image") as image:
+        return shown_size(image)
 
 
 def read_image(path: str | Path) -> Image.Image:
     """Read an image file into an RGB image.
 
     Raises:
-        DataError: the file is missing, is not an image, or is truncated.
+        DataError: the file is missing, is not an image, is truncated or too large.
     """
     path = Path(path)
     if not path.is_file():
@@ -93,14 +133,9 @@ def read_image(path: str | Path) -> Image.Image:
 
 
 def _load(source: Path | io.BytesIO, name: str) -> Image.Image:
-    try:
-        with Image.open(source) as image:
-            image.load()
-            return to_rgb(image)
-    except UnidentifiedImageError as error:
-        raise DataError(f"{name} is in no format that pillow can read. Give a JPEG or PNG.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name} cannot be decoded ({error}). It is truncated or damaged: replace it.") from error
+    with open_image(source, name) as image:
+        image.load()
+        return to_rgb(image)
 
 
 def patch_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
@@ -111,11 +146,18 @@ def patch_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
 
     Returns:
         A function from an RGB image to a float tensor (3, size, size).
+
+    Raises:
+        UsageError: no model has patches for so many pixels.
     """
     from torchvision import transforms
 
     import narvl.compat  # noqa: F401  (torchvision on a CPU-only torch)
+    from narvl.modules.backbone import STRIDE
+    from narvl.modules.positions import GRID
 
+    if not 1 <= size <= GRID * STRIDE:
+        raise UsageError(f"--patch-image-size {size}: give 1 to {GRID * STRIDE} pixels.")
     return transforms.Compose(
         [
             transforms.Resize((size, size), interpolation=transforms.InterpolationMode.BICUBIC),

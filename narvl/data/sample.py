@@ -14,6 +14,7 @@ from torch import Tensor
 from narvl.data.boxes import Box, BoxFrame
 from narvl.data.image import patch_transform
 from narvl.data.vocabulary import Vocabulary
+from narvl.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,11 @@ class SampleMaker:
         self.all_references = all_references
 
     def __call__(self, index: int, example: Example, image: Image) -> Sample:
-        """Tokenise an example and transform its image (RGB, of any size)."""
+        """Tokenise an example and transform its image (RGB, of any size).
+
+        Raises:
+            DataError: a text cannot be encoded (``Vocabulary.encode``), or the box lies outside the image.
+        """
         dictionary = self.vocabulary.dictionary
         bos, eos = torch.tensor([dictionary.bos()]), torch.tensor([dictionary.eos()])
         target = torch.cat([self._target(example.target, image), eos])
@@ -99,6 +104,12 @@ class SampleMaker:
             return self.vocabulary.encode(target)
         if self.frame is None:
             raise TypeError("a box is the target, but there is no frame to put it in")
+        left, top, right, bottom = target
+        if max(left, 0) >= min(right, image.width) or max(top, 0) >= min(bottom, image.height):
+            raise DataError(
+                f"the box is {left:g},{top:g},{right:g},{bottom:g}: nothing of it lies in the image of {image.width} x "
+                f"{image.height} pixels. Give it in pixels of this image."
+            )
         return self.vocabulary.encode_bins(self.frame.to_bins(target, image.width, image.height))
 
 

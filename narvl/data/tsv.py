@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from narvl.errors import DataError
+from narvl.errors import DataError, visible
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ SEPARATOR = "&&"
 _SCAN_BYTES = 1 << 24
 # Scanning costs about a second a gigabyte; below this size a stored index would only litter the data directory.
 _STORE_INDEX_FROM_BYTES = 1 << 30
+# No image that may be decoded takes as much in base64; a row that does has lost its line ends.
+_MAX_ROW_BYTES = 1 << 29
 
 
 class TsvFile:
@@ -64,17 +67,23 @@ class TsvFile:
 
     def locate(self, index: int, error: DataError) -> str:
         """Return an error's message with the row it is about, unless it names it already."""
-        return str(error) if str(self.path) in str(error) else f"{self.where(index)}: {error}"
+        # Only the beginning tells: what the message quotes from the row may name any file.
+        return str(error) if str(error).startswith(visible(str(self.path))) else f"{self.where(index)}: {error}"
 
     def __getitem__(self, index: int) -> list[str]:
         """Return the fields of row ``index`` (0-based).
 
         Raises:
-            DataError: the row has another number of columns, or is not UTF-8.
+            DataError: the row has another number of columns, is not UTF-8, or is far too long.
         """
         if not 0 <= index < len(self):
             raise IndexError(index)
         begin, end = int(self._offsets[index]), int(self._offsets[index + 1])
+        if end - begin > _MAX_ROW_BYTES:
+            raise DataError(
+                f"{self.where(index)}: {end - begin:,} bytes; at most {_MAX_ROW_BYTES:,} are read. Does the file lack "
+                "line ends? Rows end in a line feed."
+            )
         handle = self._open()
         handle.seek(begin)
         raw = handle.read(end - begin).rstrip(b"\r\n")
@@ -102,20 +111,42 @@ class TsvFile:
 def _row_offsets(path: Path) -> npt.NDArray[np.int64]:
     """Return the byte offset of each row's begin, and of the last row's end."""
     stat = path.stat()
-    stamp = np.array([stat.st_size, stat.st_mtime_ns], dtype=np.int64)
+    stamp = (stat.st_size, stat.st_mtime_ns)
     store = path.with_name(path.name + ".offsets.npy")
-    if store.is_file():
-        stored = np.load(store, mmap_mode="r")
-        if stored.ndim == 1 and len(stored) > 2 and (stored[:2] == stamp).all():
-            return stored[2:]
+    if store.is_file() and (stored := _read_index(store, stamp)) is not None:
+        return stored
     offsets = _scan(path)
     if stat.st_size >= _STORE_INDEX_FROM_BYTES:
         partial = store.with_name(f"{store.name}.{os.getpid()}.npy")
         try:
-            np.save(partial, np.concatenate([stamp, offsets]))
+            np.save(
+                partial, np.concatenate([np.array([*stamp, zlib.crc32(offsets.tobytes())], dtype=np.int64), offsets])
+            )
             os.replace(partial, store)
         except OSError as error:
             logger.warning("%s: the row index was not stored (%s) and will be made at each start", store, error)
+    return offsets
+
+
+def _read_index(store: Path, stamp: tuple[int, int]) -> npt.NDArray[np.int64] | None:
+    """Return the offsets of a stored index; None where it is of another state of the file, or damaged.
+
+    Args:
+        store: the index: the file's size and time of change, a checksum of the offsets, the offsets.
+        stamp: the file's size and time of change.
+    """
+    try:
+        stored = np.lib.format.open_memmap(store, mode="r")  # np.load reads archives and pickles too
+    except Exception as error:  # numpy parses the header as Python: what a damaged one raises depends on the damage
+        logger.warning("%s: damaged (%s); the row index is made anew", store, error)
+        return None
+    if stored.ndim != 1 or stored.dtype != np.int64 or tuple(stored[:2]) != stamp:
+        return None
+    offsets = stored[3:]
+    in_order = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == stamp[0] and bool((np.diff(offsets) > 0).all())
+    if not in_order or zlib.crc32(offsets.tobytes()) != stored[2]:
+        logger.warning("%s: damaged (wrong offsets); the row index is made anew", store)
+        return None
     return offsets
 
 

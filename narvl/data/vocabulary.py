@@ -11,9 +11,17 @@ from fairseq.data import Dictionary
 from fairseq.data.encoders.gpt2_bpe import GPT2BPE, GPT2BPEConfig
 from torch import Tensor
 
-from narvl.errors import UsageError
+from narvl.errors import DataError, UsageError
 
 BPE_FILES = ("encoder.json", "vocab.bpe", "dict.txt")
+
+#: Image codes or location bins that a vocabulary may have; OFA's checkpoints have 8,192 and 1,000.
+MAX_SYMBOLS = 1_000_000
+#: Characters that are encoded. Far more than a model reads; BPE's time grows with the square of an endless word.
+MAX_CHARACTERS = 10_000
+
+# Control characters: a decoded text is one line of a results file, and may end on a terminal.
+_CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
 
 
 class SymbolBPE(GPT2BPE):
@@ -23,12 +31,14 @@ class SymbolBPE(GPT2BPE):
     """
 
     def decode(self, x: str) -> str:
-        """Decode a line of BPE ids and symbols, separated by blanks."""
-        runs = itertools.groupby(x.split(), key=self._is_text)
-        return "".join(super(SymbolBPE, self).decode(" ".join(run)) if text else " ".join(run) for text, run in runs)
+        """Decode a line of BPE ids and symbols, separated by blanks, to a line of text: control characters go."""
+        runs = itertools.groupby(x.split(), key=self.is_text)
+        texts = (super(SymbolBPE, self).decode(" ".join(run)) if text else " ".join(run) for text, run in runs)
+        return "".join(texts).translate(_CONTROLS)
 
-    def _is_text(self, token: str) -> bool:
-        return token.isdigit() and int(token) in self.bpe.decoder
+    def is_text(self, token: str) -> bool:
+        """Tell whether a symbol is the id of a BPE token."""
+        return token.isascii() and token.isdigit() and int(token) in self.bpe.decoder
 
 
 class Vocabulary:
@@ -45,10 +55,14 @@ class Vocabulary:
         bpe: the BPE that turns text into the dictionary's symbols and back.
 
     Raises:
-        UsageError: a file is missing or the folder's files do not belong together.
+        UsageError: a file is missing or damaged, the folder's files do not belong together, or a number of symbols is
+            impossible.
     """
 
     def __init__(self, bpe_dir: str | Path, code_dict_size: int = 8192, num_bins: int = 1000) -> None:
+        for flag, number in (("--code-dict-size", code_dict_size), ("--num-bins", num_bins)):
+            if not 0 <= number <= MAX_SYMBOLS:
+                raise UsageError(f"{flag} {number}: give 0 to {MAX_SYMBOLS:,}.")
         directory = Path(bpe_dir)
         missing = [name for name in BPE_FILES if not (directory / name).is_file()]
         if missing:
@@ -59,19 +73,25 @@ class Vocabulary:
         config = GPT2BPEConfig(
             gpt2_encoder_json=str(directory / "encoder.json"), gpt2_vocab_bpe=str(directory / "vocab.bpe")
         )
-        self.bpe = SymbolBPE(config)
-        self.dictionary = Dictionary.load(str(directory / "dict.txt"))
-        known = self.bpe.bpe.decoder
+        try:
+            self.bpe = SymbolBPE(config)
+            self.dictionary = Dictionary.load(str(directory / "dict.txt"))
+        except Exception as error:  # fairseq reads them without checks: anything may come of a damaged one
+            raise UsageError(
+                f"--bpe-dir {directory}: {', '.join(BPE_FILES)} cannot be read ({type(error).__name__}: {error}). One "
+                "of them is damaged: copy the three again."
+            ) from error
         # dict.txt may be padded with fillers that the BPE cannot decode; they must never be said.
         self._sayable = [
             index
             for index in range(self.dictionary.nspecial, len(self.dictionary))
-            if self.dictionary[index].isdigit() and int(self.dictionary[index]) in known
+            if self.bpe.is_text(self.dictionary[index])
         ]
         if not self._sayable:
             raise UsageError(
                 f"--bpe-dir {directory}: dict.txt and encoder.json share no token. Give files made together."
             )
+        self._check_complete(directory)
         self.dictionary.add_symbol("<mask>")
         for index in range(code_dict_size):
             self.dictionary.add_symbol(f"<code_{index}>")
@@ -81,8 +101,21 @@ class Vocabulary:
             self.dictionary.add_symbol(f"<bin_{index}>")
 
     def encode(self, text: str) -> Tensor:
-        """Encode text as token ids (L,), without ``<s>`` or ``</s>``; a leading blank belongs to the first word."""
-        line: str = self.bpe.encode(text)
+        """Encode text as token ids (L,), without ``<s>`` or ``</s>``; a leading blank belongs to the first word.
+
+        Whatever the text says, the tokens are those of text: no symbol can be written in it.
+
+        Raises:
+            DataError: it is longer than ``MAX_CHARACTERS``, or is no Unicode text.
+        """
+        if len(text) > MAX_CHARACTERS:
+            raise DataError(
+                f"the text {text[:40]!r}... has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read. Cut it."
+            )
+        try:
+            line: str = self.bpe.encode(text)
+        except UnicodeEncodeError as error:
+            raise DataError(f"the text {text[:40]!r} is not Unicode ({error.reason}). Write it in UTF-8.") from error
         return self.dictionary.encode_line(line, append_eos=False, add_if_not_exist=False).long()
 
     def encode_bins(self, bins: Sequence[int]) -> Tensor:
@@ -106,3 +139,14 @@ class Vocabulary:
         allowed[self.first_bin : self.first_bin + self.num_bins] = True
         allowed[self.dictionary.eos()] = True
         return allowed
+
+    def _check_complete(self, directory: Path) -> None:
+        """Check that every text can be written, without ``<unk>``: the tokens of all bytes and merges have ids."""
+        bpe = self.bpe.bpe
+        tokens = itertools.chain(bpe.byte_decoder, ("".join(pair) for pair in bpe.bpe_ranks))
+        lost = [token for token in tokens if str(bpe.encoder.get(token)) not in self.dictionary]
+        if lost:
+            raise UsageError(
+                f"--bpe-dir {directory}: {len(lost):,} tokens of vocab.bpe are not in encoder.json or dict.txt, first "
+                f"{lost[0]!r}. Give files made together; one may be cut off."
+            )

@@ -26,7 +26,7 @@ class Candidates:
         trie: their prefixes.
 
     Raises:
-        UsageError: there is no answer, one is empty or cannot be written in the vocabulary, or two are the same.
+        UsageError: there is no answer, one is empty, or two are the same.
     """
 
     def __init__(self, texts: Sequence[str], vocabulary: Vocabulary) -> None:
@@ -41,11 +41,6 @@ class Candidates:
             if not text.strip():
                 raise UsageError(f"--candidates: the answer {text!r} is empty. Leave it out.")
             answer = vocabulary.encode(f" {text}")
-            if dictionary.unk() in answer:
-                raise UsageError(
-                    f"--candidates: the answer {text!r} cannot be written in the vocabulary of --bpe-dir. Leave it out "
-                    "or give the vocabulary that the model was trained with."
-                )
             key = tuple(answer.tolist())
             if key in seen:
                 raise UsageError(f"--candidates: the answers {seen[key]!r} and {text!r} are the same. Leave one out.")
@@ -109,6 +104,8 @@ def _json_answers(file: Path, text: str) -> list[str]:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"--candidates {file}:{error.lineno}: not JSON ({error.msg}). Mend the file.") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits; brackets in brackets
+        raise DataError(f"--candidates {file}: not JSON ({error}). Mend the file.") from error
     if not isinstance(content, list | dict) or not all(isinstance(answer, str) for answer in content):
         raise DataError(
             f"--candidates {file}: give a JSON list of answers, or a dictionary from answers to labels, "

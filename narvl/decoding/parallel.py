@@ -14,7 +14,7 @@ from narvl.criterions._parallel import silence
 from narvl.decoding.box import COORDINATES, most_probable_boxes
 from narvl.decoding.ctc import Decoded, greedy
 from narvl.decoding.ctc_beam import check_search, ctc_beam_search
-from narvl.errors import UsageError
+from narvl.errors import DataError, UsageError
 from narvl.models.narvl import NARVLModel
 from narvl.modules.output_vocabulary import OutputVocabulary
 
@@ -82,6 +82,7 @@ class ParallelGenerator:
         Raises:
             UsageError: a prefix or constraints are given, the models differ in their alignment or number of queries, or
                 a beam is asked of models whose queries are the tokens' positions.
+            DataError: what a model says of a row is no number.
         """
         if prefix_tokens is not None or constraints is not None:
             raise UsageError("--prefix-size, --constraints: a parallel decoder takes neither. Drop them.")
@@ -91,6 +92,7 @@ class ParallelGenerator:
         if len({output.shape for output in outputs}) > 1:
             raise UsageError("--path: models of different --num-queries cannot be averaged. Give one of them.")
         log_probs = average(outputs)
+        _check_numbers(log_probs, sample)
         alignment = models[0].alignment
         if not self.beam:
             return [
@@ -145,6 +147,17 @@ class ParallelGenerator:
             "attention": None,
             "alignment": torch.empty(0),
         }
+
+
+def _check_numbers(log_probs: Tensor, sample: dict[str, Any]) -> None:
+    # One class tells of all: a query's probabilities share their sum.
+    broken = log_probs[..., -1].isnan().any(dim=-1)
+    if bool(broken.any()):
+        rows = ", ".join(str(index + 1) for index in sample["id"][broken].tolist())
+        raise DataError(
+            f"{sample.get('split', 'input')}, rows {rows}: the model's outputs are no numbers (NaN). Give a checkpoint "
+            "of a training that has not diverged; with half precision, decode in another --inference-precision."
+        )
 
 
 def average(log_probs: list[Tensor]) -> Tensor:

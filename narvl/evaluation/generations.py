@@ -157,10 +157,10 @@ def _parse_text(line: str, where: str) -> tuple[int, Generation]:
 
 def _parse_probability(line: str, entry: Entry, where: str) -> float:
     match = _POSITIONAL.fullmatch(line)
-    if match is not None and int(match[1]) == entry.row:
+    if match is not None:
         try:
-            total = math.fsum(map(float, match[2].split()))
-        except ValueError:
+            total = math.fsum(map(float, match[2].split())) if int(match[1]) == entry.row else math.nan
+        except (ValueError, OverflowError):  # sums may leave the range of floats
             total = math.nan
         # A parallel model may say nothing, which has no scores.
         if math.isfinite(total) and (match[2].strip() or not entry.generation.text):

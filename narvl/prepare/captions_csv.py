@@ -71,6 +71,12 @@ def read_captions(path: Path, images: Path, bad_rows: BadRows) -> dict[str, list
         if not text:
             bad_rows.report("with an empty caption", f"{where}: the caption is empty ({caption!r}). Fill it in.")
             continue
+        if not _stays_inside(image):
+            bad_rows.report(
+                "of an image outside the folder",
+                f"{where}: {image!r} leads out of --images {images}. Give the file's name in that folder.",
+            )
+            continue
         if image not in exists:
             exists[image] = os.path.isfile(images / image)  # unlike Path.is_file, false for impossible names too
         if not exists[image]:
@@ -118,6 +124,11 @@ def _read_rows(path: Path, bad_rows: BadRows) -> Iterator[tuple[int, tuple[str, 
         raise DataError(f"{path}: not UTF-8, after row {row} ({error}). Save the file as UTF-8.") from error
     except csv.Error as error:
         raise DataError(f"{path}: not CSV, after row {row} ({error}). Check that quotes are closed.") from error
+
+
+def _stays_inside(name: str) -> bool:
+    """Tell whether a name, which anyone may have written, leads to a place in the folder that it is put behind."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
 def _find_columns(path: Path, header: list[str]) -> list[int]:

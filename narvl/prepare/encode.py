@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import collections
 import io
-import struct
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.ExifTags import Base as ExifTag
 
-from narvl.data.image import encode_base64, to_rgb
+from narvl.data.image import encode_base64, open_image, shown_size, to_rgb
 from narvl.errors import DataError
 
 JPEG_QUALITY = 95
@@ -50,42 +49,34 @@ def encode_image(path: Path, max_side: int | None = None) -> EncodedImage:
     alpha, CMYK, 16 bits, rotated, other formats, larger than ``max_side``) becomes an RGB JPEG.
 
     Args:
-        path: the file, in any format pillow reads.
+        path: the file, of one of ``narvl.data.image.FORMATS``.
         max_side: the longest side allowed in pixels; a larger image is scaled down. None: any size.
 
     Raises:
-        DataError: the file is missing, is no image, or is truncated.
+        DataError: the file is missing, is no image, is truncated or too large.
     """
     try:
         data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            size = _upright_size(image)
-            if _can_be_copied(image, data, max_side):
-                # Decoded only to find damage; a JPEG in 1/8 of its size, which reads every byte in a third of the time.
-                image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
-                image.load()
-                return EncodedImage(encode_base64(data), converted=False, original_size=size, size=size)
-            if max_side is not None:
-                image.draft(None, (2 * max_side, 2 * max_side))  # a JPEG is decoded at reduced size, in less time
-            image.load()
-            rgb = to_rgb(image)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image file.") from error
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path}: in no format that pillow can read. Give a JPEG or PNG.") from error
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be decoded ({error}). It is truncated or damaged: replace it.") from error
-    if max_side is not None and max(rgb.size) > max_side:
-        rgb.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    rgb.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    with open_image(io.BytesIO(data), f"{path}:") as image:
+        size = shown_size(image)
+        if _can_be_copied(image, data, max_side):
+            # Decoded only to find damage; a JPEG in 1/8 of its size, which reads every byte in a third of the time.
+            image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
+            image.load()
+            return EncodedImage(encode_base64(data), converted=False, original_size=size, size=size)
+        if max_side is not None:
+            image.draft(None, (2 * max_side, 2 * max_side))  # a JPEG is decoded at reduced size, in less time
+        image.load()
+        rgb = to_rgb(image)
+        if max_side is not None and max(rgb.size) > max_side:
+            rgb.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        rgb.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return EncodedImage(encode_base64(buffer.getvalue()), converted=True, original_size=size, size=rgb.size)
-
-
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    """Return width and height as the image is shown: orientations 5 to 8 lie on their side in the file."""
-    width, height = image.size
-    return (height, width) if image.getexif().get(ExifTag.Orientation, 1) in (5, 6, 7, 8) else (width, height)
 
 
 def _can_be_copied(image: Image.Image, data: bytes, max_side: int | None) -> bool:

@@ -10,7 +10,7 @@ from narvl.data.text import clean_prompt
 from narvl.data.tsv import SEPARATOR
 from narvl.errors import DataError
 
-_NOT_IN_A_FIELD = re.compile(rf"[\x00-\x1f\x7f]|{SEPARATOR}")
+_NOT_IN_A_FIELD = re.compile(rf"[\x00-\x1f\x7f\ud800-\udfff]|{SEPARATOR}")
 
 
 class BadRow(DataError):
@@ -27,7 +27,7 @@ class BadRow(DataError):
 
 
 def clean(text: str) -> str:
-    """Make a text fit for a field: no tabs, line breaks or reference separators, single blanks."""
+    """Make a text fit for a field: no tabs, line breaks, half surrogates or reference separators; single blanks."""
     words = _NOT_IN_A_FIELD.sub(" ", text).split()
     # A "&" at an end would merge with the separator beside it.
     return " ".join(words).strip("& ")

@@ -73,7 +73,9 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Give the file as it was downloaded.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8, after row {line} ({error}). Save the file as UTF-8.") from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are no JSONDecodeError
         raise DataError(f"{path}, row {line}: no JSON ({error}). The row is damaged: correct or remove it.") from error
 
 

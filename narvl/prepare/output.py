@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from narvl.errors import DataError, UsageError
+from narvl.errors import DataError, UsageError, visible
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class BadRows:
         if not self.skip:
             raise DataError(f"{message} Or leave such rows out with --skip-bad-rows.")
         self.counts[reason] += rows
-        logger.warning("skipped: %s", message)
+        logger.warning("skipped: %s", visible(message))
 
     def leave_out(self, reason: str) -> None:
         """Count a row that the data set's own rules leave out; that is no fault.

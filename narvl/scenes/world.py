@@ -187,7 +187,7 @@ def load_scenes(path: str | Path) -> dict[str, Scene]:
     for where, line in _lines(Path(path)):
         try:
             scene = _from_record(json.loads(line))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise DataError(f"{where}: not a scene ({reason}): write the file again with `narvl scenes`") from error
         if scene.image_id in scenes:

@@ -16,6 +16,7 @@ from typing import Any, Optional, Protocol
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.logging import metrics
+from fairseq.models import ARCH_MODEL_REGISTRY
 from omegaconf import MISSING
 from torch import Tensor
 
@@ -33,7 +34,7 @@ from narvl.errors import UsageError
 from narvl.models._compile import COMPILE_MODES
 from narvl.models._precision import PRECISIONS
 from narvl.models.narvl import NARVLModel
-from narvl.models.ofa import unwrap
+from narvl.models.ofa import OFAModel, unwrap
 from narvl.modules.output_vocabulary import OutputVocabulary
 from narvl.tasks._guards import GuardedTask
 
@@ -125,6 +126,8 @@ class VisionLanguageTask(GuardedTask):
     decoding: Mapping[str, Any] = {}
     #: How an autoregressive model finds its answer among ``candidates``: ``beam`` (any text), ``trie`` or ``all``.
     candidate_search: str = "beam"
+    #: Tokens that the model's position tables hold, of a prompt and of a target; known once it is built.
+    positions: Optional[tuple[int, int]] = None
 
     def __init__(self, cfg: VisionLanguageConfig) -> None:
         super().__init__(cfg)
@@ -196,8 +199,29 @@ class VisionLanguageTask(GuardedTask):
             shuffle=split == "train",
             only=read_row_numbers(Path(self.cfg.only_rows), rows) if self.cfg.only_rows else None,
             skip_bad_rows=self.cfg.skip_bad_rows,
+            positions=self.positions,
         )
         logger.info("%s: %d rows", rows.path, len(rows))
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """Build a model of ours (fairseq's hook): some of fairseq's evaluate settings, which a checkpoint may bring.
+
+        Raises:
+            UsageError: the model is another project's, or none can be built of its settings.
+        """
+        name = str(getattr(cfg, "_name", None) or getattr(cfg, "arch", None))
+        if not issubclass(ARCH_MODEL_REGISTRY.get(name, object), OFAModel):
+            given = "the checkpoint's model" if from_checkpoint else "--arch"
+            raise UsageError(f"{given} {name[:80]!r} is of another project. Give one of ofa_* or narvl_*.")
+        try:
+            model = super().build_model(cfg, from_checkpoint)
+        except UsageError:
+            raise
+        except Exception as error:  # torch's layers refuse impossible settings, each in its own way
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UsageError(f"--arch {name}: no model can be built of its settings ({reason}).") from error
+        self.positions = model.max_positions()
+        return model
 
     def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the loss (fairseq's hook).

@@ -1,4 +1,4 @@
-"""The speed benchmarks as modules: their folders on the path, as their own commands have them."""
+"""The benchmarks as modules: their folders on the path, as their own commands have them."""
 
 from __future__ import annotations
 

@@ -79,6 +79,12 @@ class TestSample:
         said = [vocabulary.dictionary[int(token)] for token in sample.target]
         assert said == ["<bin_5>", "<bin_0>", "<bin_25>", "<bin_25>", "</s>"]
 
+    @pytest.mark.parametrize("box", [(-9, 0, 0, 9), (9, 0, 20, 7), (0, 7, 9, 8), (2, 2, 2, 5)])
+    def test_a_box_beyond_the_image(self, scenes: Path, box: tuple[float, float, float, float]) -> None:
+        maker = SampleMaker(Vocabulary(scenes, 0, 8), 16, BoxFrame(16, 16, 8))
+        with pytest.raises(DataError, match="nothing of it lies in the image of 9 x 7 pixels"):
+            maker(0, Example("", box, ""), Image.new("RGB", (9, 7)))
+
     def test_a_box_without_a_frame_is_a_mistake(self, vocabulary: Vocabulary) -> None:
         with pytest.raises(TypeError, match="no frame"):
             SampleMaker(vocabulary, 8)(0, Example("", (0.0, 0.0, 1.0, 1.0), ""), Image.new("RGB", (9, 7)))
@@ -281,6 +287,28 @@ class TestBadRows:
             dataset.batch_by_size(np.array([2, 4, 7]), max_sentences=2)
 
 
+class TestPositions:
+    """What is longer than the model's tables is a bad row, before it is an error inside of the model."""
+
+    @pytest.mark.parametrize(
+        ("positions", "problem"),
+        [((3, 40), "the prompt has [0-9]+ tokens; .* end at 3"), ((40, 3), "the target has .* tokens; .* end at 3")],
+    )
+    def test_too_long(self, scenes: Path, vocabulary: Vocabulary, positions: tuple[int, int], problem: str) -> None:
+        dataset = open_dataset(scenes / "valid.tsv", vocabulary, positions=positions)
+        with pytest.raises(DataError, match=rf"valid\.tsv, row 1: {problem}"):
+            dataset[0]
+        skipping = open_dataset(scenes / "valid.tsv", vocabulary, positions=positions, skip_bad_rows=True)
+        assert skipping[0] is None
+
+    def test_the_built_model_s(self, scenes: Path, build: Any) -> None:
+        flags = ("--patch-image-size", "32", "--max-source-positions", "3", "--max-target-positions", "30")
+        task, _, _ = build(scenes, "narvl_nano", *flags)
+        task.load_dataset("valid")
+        with pytest.raises(DataError, match="the prompt has [0-9]+ tokens; .* end at 3"):
+            task.dataset("valid")[0]
+
+
 class TestOnlyRows:
     def test_only_these_are_read(self, scenes: Path, vocabulary: Vocabulary, tmp_path: Path) -> None:
         wanted = tmp_path / "rows.txt"
@@ -291,7 +319,7 @@ class TestOnlyRows:
         assert len(dataset) == 12
 
     @pytest.mark.parametrize(
-        ("text", "message"), [("12", "no row 12"), ("-1", "no row -1"), ("two", "invalid literal")]
+        ("text", "message"), [("12", "no row 12"), ("-1", "no row -1"), ("two", "invalid literal"), ("9" * 30, "")]
     )
     def test_wrong_lists(self, text: str, message: str, scenes: Path, tmp_path: Path) -> None:
         wanted = tmp_path / "rows.txt"

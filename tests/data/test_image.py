@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.PngImagePlugin import PngImageFile
 
-from narvl.data.image import decode_base64, decode_image, encode_base64, patch_transform, read_image, to_rgb
+from narvl.data.image import (
+    decode_base64,
+    decode_image,
+    encode_base64,
+    patch_transform,
+    read_image,
+    to_rgb,
+    upright_size,
+)
 from narvl.errors import DataError
 
 
@@ -126,19 +138,69 @@ class TestBadImages:
 
     @pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG", b"\xff\xd8\xff"])
     def test_no_image(self, data: bytes) -> None:
-        with pytest.raises(DataError, match="the image (is in no format that pillow can read|cannot be decoded)"):
+        with pytest.raises(DataError, match="the image (is in no format that is read here|cannot be decoded)"):
             decode_image(encode_base64(data))
 
     def test_files_are_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"photo\.jpg: no such image file"):
             read_image(tmp_path / "photo.jpg")
         (tmp_path / "photo.jpg").write_text("text")
-        with pytest.raises(DataError, match=r"photo\.jpg is in no format that pillow can read"):
+        with pytest.raises(DataError, match=r"photo\.jpg is in no format that is read here"):
             read_image(tmp_path / "photo.jpg")
 
     def test_a_good_file(self, tmp_path: Path) -> None:
         Image.new("L", (5, 4), 9).save(tmp_path / "photo.png")
         assert pixels(read_image(tmp_path / "photo.png"))[0] == (9, 9, 9)
+
+
+def png_of(width: int, height: int) -> str:
+    """A small PNG that claims a size; black as far as a megabyte of zeros goes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(min((1 + (width + 7) // 8) * height, 1 << 20))))
+    return encode_base64(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
+
+
+class TestHostileImages:
+    @pytest.mark.parametrize("size", [(13_000, 13_000), (65_536, 4), (4, 65_536), (30_000, 30_000), (2**31 - 1, 1)])
+    def test_large_ones_are_refused_before_they_are_decoded(
+        self, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ImageFile, "load", lambda self: pytest.fail("decoded"))
+        for read in (decode_image, upright_size):
+            with pytest.raises(DataError, match="is .* pixels; at most 89,478,485 are read|cannot be decoded"):
+                read(png_of(*size))
+
+    def test_long_ones_are_read(self) -> None:
+        assert upright_size(png_of(65_535, 1)) == (65_535, 1)
+        assert decode_image(png_of(1, 65_535)).size == (1, 65_535)
+
+    @pytest.mark.parametrize("size", [(0, 4), (4, 0), (0, 0)])
+    def test_nothing_to_see(self, size: tuple[int, int]) -> None:
+        with pytest.raises(DataError, match="the image"):
+            decode_image(png_of(*size))
+
+    def test_formats_that_start_other_programs_are_not_read(self) -> None:
+        with pytest.raises(DataError, match="in no format that is read here"):
+            decode_image(encoded(Image.new("RGB", (4, 4)), format="EPS"))
+
+    @pytest.mark.parametrize(
+        "error", [struct.error("x"), KeyError("x"), MemoryError(), OverflowError("x"), AttributeError("x"), EOFError()]
+    )
+    @pytest.mark.parametrize("method", ["load", "getexif"])
+    def test_whatever_pillow_raises_has_a_name(
+        self, error: Exception, method: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(self: Image.Image) -> None:
+            raise error
+
+        text = encoded(Image.new("RGB", (4, 4)))
+        monkeypatch.setattr(PngImageFile, method, fail)
+        with pytest.raises(DataError, match="the image cannot be decoded"):
+            decode_image(text) if method == "load" else upright_size(text)
 
 
 class TestTransform:

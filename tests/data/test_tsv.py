@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import pickle
 import random
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,20 @@ def write(path: Path, text: str | bytes) -> Path:
 
 def rows(file: TsvFile) -> list[list[str]]:
     return [file[index] for index in range(len(file))]
+
+
+def saved(values: Any, save: Any = np.save) -> bytes:
+    stream = io.BytesIO()
+    save(stream, values)
+    return stream.getvalue()
+
+
+def loaded(data: bytes) -> Any:
+    return np.load(io.BytesIO(data))
+
+
+def crc(offsets: list[int]) -> int:
+    return zlib.crc32(np.array(offsets, dtype=np.int64))
 
 
 class TestRows:
@@ -95,6 +111,12 @@ class TestBadFiles:
         with pytest.raises(DataError, match=r"a\.tsv, row 2: not UTF-8 .* Save the file as UTF-8"):
             TsvFile(path, PAIR)[1]
 
+    def test_a_file_without_line_ends(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tsv, "_MAX_ROW_BYTES", 20)
+        path = write(tmp_path / "a.tsv", "k1\tv1\n" + "x" * 21)
+        with pytest.raises(DataError, match=r"a\.tsv, row 2: 21 bytes; at most 20 are read. .* end in a line feed"):
+            TsvFile(path, PAIR)[1]
+
     def test_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"valid\.tsv: no such file\. Give the folder that holds valid\.tsv"):
             TsvFile(tmp_path / "valid.tsv", PAIR)
@@ -108,6 +130,8 @@ class TestBadFiles:
         located = file.locate(0, DataError("broken."))
         assert located == f"{file.path}, row 1: broken."
         assert file.locate(0, DataError(located)) == located
+        quoting = DataError(f"the text is '{file.path}'")
+        assert file.locate(0, quoting) == f"{file.path}, row 1: {quoting}"
 
 
 class TestStoredIndex:
@@ -150,6 +174,29 @@ class TestStoredIndex:
             expected = [["k0", "v"], ["k1", "v01"]]
         assert rows(TsvFile(path, PAIR))[:2] == expected
         assert rows(TsvFile(path, PAIR))[:2] == expected, "the stored index was replaced"
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda data: b"",
+            lambda data: data[:40],
+            lambda data: data[:-8],
+            lambda data: data.replace(b"int64", b"(((((").replace(b"<i8", b"{{{"),
+            lambda data: saved(np.array([{"a": 1}], dtype=object)),
+            lambda data: saved(loaded(data), np.savez),
+            lambda data: saved(loaded(data).reshape(1, -1)),
+            lambda data: saved(loaded(data) + np.eye(1, len(loaded(data)), 9, dtype=np.int64)[0]),
+            lambda data: saved(np.concatenate([loaded(data)[:2], [zlib.crc32(b"")]])),
+            lambda data: saved(np.concatenate([loaded(data)[:2], [crc([0, -9, 1 << 40])], [0, -9, 1 << 40]])),
+        ],
+    )
+    def test_a_damaged_one_is_made_anew(self, path: Path, damage: Any, caplog: pytest.LogCaptureFixture) -> None:
+        expected = rows(TsvFile(path, PAIR))
+        store = path.with_name("big.tsv.offsets.npy")
+        sound = store.read_bytes()
+        store.write_bytes(damage(sound))
+        assert rows(TsvFile(path, PAIR)) == expected
+        assert store.read_bytes() == sound
 
     def test_folder_that_cannot_be_written(
         self, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

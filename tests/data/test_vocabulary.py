@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from narvl.data.vocabulary import BPE_FILES, Vocabulary
-from narvl.errors import UsageError
+from narvl.errors import DataError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +142,69 @@ class TestBadFolders:
         fillers = [vocabulary.dictionary.index(symbol) for symbol in ("madeupword0000", "999999")]
         assert vocabulary.dictionary.unk() not in fillers
         assert not vocabulary.text_mask()[fillers].any()
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("encoder.json", "{"),
+            ("encoder.json", "[1, 2]"),
+            ("encoder.json", '{"a": []}'),
+            ("vocab.bpe", "#version: 0.2\na b c\n"),
+            ("dict.txt", "1 x\n"),
+            ("dict.txt", "1 5\n1 5\n"),
+        ],
+    )
+    def test_damaged_files(self, folder: Path, name: str, content: str) -> None:
+        (folder / name).write_text(content)
+        with pytest.raises(UsageError, match=f"--bpe-dir {folder}: "):
+            Vocabulary(folder)
+
+    @pytest.mark.parametrize("name", ["dict.txt", "encoder.json"])
+    def test_a_file_that_lacks_a_token(self, folder: Path, name: str) -> None:
+        """Texts would be <unk> in its place, unnoticed."""
+        whole = Vocabulary(folder, code_dict_size=0, num_bins=0)
+        symbol = whole.dictionary[int(whole.encode(" yes")[0])]
+        if name == "dict.txt":
+            lines = (folder / name).read_text().splitlines(keepends=True)
+            (folder / name).write_text("".join(line for line in lines if line.split()[0] != symbol))
+        else:
+            tokens = json.loads((folder / name).read_text())
+            del tokens["\u0120yes"]
+            (folder / name).write_text(json.dumps(tokens))
+        with pytest.raises(UsageError, match="1 tokens of vocab.bpe are not in .*, first '\u0120yes'"):
+            Vocabulary(folder)
+
+    @pytest.mark.parametrize("number", [-1, 1_000_001, 10**12])
+    def test_numbers_of_symbols(self, scenes: Path, number: int) -> None:
+        with pytest.raises(UsageError, match=f"--num-bins {number}: give 0 to 1,000,000"):
+            Vocabulary(scenes, num_bins=number)
+        with pytest.raises(UsageError, match=f"--code-dict-size {number}: "):
+            Vocabulary(scenes, code_dict_size=number)
+
+
+class TestHostileTexts:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("<s>", "</s>", "<pad>", "<unk>", "<mask>", "<bin_3>", " <bin_0> <bin_1>", "<code_2>", "<|endoftext|>"),
+            *("\x00", "\r\n", "\x85\u2028", "\u0120", "5 17 256", "&&", "|!+", "\u202e\ufeff\U0010ffff"),
+        ],
+    )
+    def test_no_symbol_can_be_written_as_text(self, small: Vocabulary, text: str) -> None:
+        tokens = small.encode(text)
+        allowed = small.text_mask()
+        allowed[small.dictionary.eos()] = False
+        assert len(tokens) > 0 and bool(allowed[tokens].all())
+
+    def test_half_a_character_is_no_text(self, small: Vocabulary) -> None:
+        with pytest.raises(DataError, match=r"the text 'a\\ud800' is not Unicode"):
+            small.encode("a\ud800")
+
+    def test_endless_texts(self, small: Vocabulary) -> None:
+        with pytest.raises(DataError, match="has 10,001 characters; at most 10,000 are read"):
+            small.encode("x" * 10_001)
+
+    def test_what_is_said_is_one_line(self, small: Vocabulary) -> None:
+        """A line feed would end a line of generate-*.txt, and begin another of the model's choice."""
+        said = small.encode(" a ring\nD-7\t0.0\tan axe\x1b[2J\x85")
+        assert small.decode(said) == "a ring D-7 0.0 an axe [2J"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,19 +41,6 @@ class TestCandidates:
         with pytest.raises(UsageError, match=f"--candidates: {message}"):
             Candidates(texts, vocabulary)
 
-    def test_what_the_vocabulary_cannot_write_is_refused(self, scenes: Path, tmp_path: Path) -> None:
-        """Otherwise all such answers would be <unk>, and the same."""
-        folder = tmp_path / "bpe"
-        folder.mkdir()
-        for name in ("encoder.json", "vocab.bpe", "dict.txt"):
-            shutil.copy(scenes / name, folder)
-        whole = Vocabulary(folder, code_dict_size=0, num_bins=0)
-        token = whole.dictionary[int(whole.encode(" yes")[0])]
-        lines = (folder / "dict.txt").read_text().splitlines(keepends=True)
-        (folder / "dict.txt").write_text("".join(line for line in lines if line.split()[0] != token))
-        with pytest.raises(UsageError, match="the answer 'yes' cannot be written in the vocabulary of --bpe-dir"):
-            Candidates(["no", "yes"], Vocabulary(folder, code_dict_size=0, num_bins=0))
-
 
 class TestReading:
     @pytest.mark.parametrize(
@@ -80,6 +66,8 @@ class TestReading:
             ("a.txt", b"yes\nno\nyes \n", ":3: 'yes' is in row 1 too"),
             ("a.txt", b"yes\ncaf\xe9\n", ": byte 7 is not UTF-8"),
             ("a.json", b'["yes",\n"no"', ":2: not JSON"),
+            ("a.json", b"[" + b"9" * 5000 + b"]", ": not JSON"),
+            ("a.json", b"[" * 100_000, ": not JSON"),
             ("a.json", b'"yes"', ": give a JSON list of answers"),
             ("a.json", b'["yes", 3]', ": give a JSON list of answers"),
         ],

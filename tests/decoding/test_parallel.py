@@ -10,7 +10,7 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from narvl.decoding.parallel import ParallelGenerator, average
-from narvl.errors import UsageError
+from narvl.errors import DataError, UsageError
 from narvl.modules.output_vocabulary import OutputVocabulary
 
 SmallModel = Callable[..., Any]
@@ -228,3 +228,13 @@ class TestBeam:
     ) -> None:
         with pytest.raises(UsageError, match=flag):
             ParallelGenerator(dictionary, **options)
+
+
+@pytest.mark.parametrize("beam", [0, 3])
+def test_outputs_that_are_no_numbers_name_their_rows(dictionary: Dictionary, beam: int) -> None:
+    logits = torch.zeros(3, 4, len(dictionary) + 1)
+    logits[1, 2, 5], logits[2] = math.nan, math.inf
+    sample = {"net_input": {}, "id": torch.tensor([7, 3, 5]), "split": "test"}
+    generator = ParallelGenerator(dictionary, beam=beam, backend="plain")
+    with pytest.raises(DataError, match=r"test, rows 4, 6: the model's outputs are no numbers \(NaN\)"):
+        generator.generate([Says(logits, len(dictionary))], sample)

@@ -42,7 +42,7 @@ DAMAGES = {
     missing_column: "4 columns, expected 5",
     broken_base64: "not base64",
     truncated_image: "truncated",
-    no_image: "no format that pillow can read",
+    no_image: "no format that is read here",
     empty_caption: "caption (column 3) is empty",
     punctuation: "nothing but punctuation",
 }

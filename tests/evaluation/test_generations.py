@@ -125,3 +125,9 @@ def test_not_utf8(tmp_path):
     path.write_bytes(b"D-0\t-0.1\tcaf\xe9\n")
     with pytest.raises(DataError, match="not UTF-8"):
         read_generations(path)
+
+
+@pytest.mark.parametrize("line", [f"P-{'9' * 5000}\t-0.1", "P-0\t1e308 1e308", "P-0\t-inf inf"])
+def test_token_scores_that_no_number_holds_are_named(tmp_path, line):
+    with pytest.raises(DataError, match="line 2: malformed"):
+        read_generations(write(tmp_path, f"D-0\t-0.1\ta dog\n{line}\n"))

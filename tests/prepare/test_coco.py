@@ -206,6 +206,19 @@ def test_names_that_lead_out_of_the_folder_are_not_found(coco: DataSet, name: st
     coco.refused(DataError, "no such image file", flags=flags(coco))
 
 
+def test_half_characters_and_terminal_codes_do_not_reach_a_row(coco: DataSet) -> None:
+    """JSON can hold what UTF-8 cannot."""
+    sentences = [{"raw": "a \ud800 red\x85 dog \x1b[31m", "sentid": 1}]
+    publish(coco, [{**IMAGES[0], "sentences": sentences}])
+    coco.prepare(*flags(coco))
+    assert [row[2] for row in coco.rows("train")] == ["a red dog [31m"]
+
+
+def test_a_name_cannot_write_to_the_terminal(coco: DataSet) -> None:
+    publish(coco, [{**IMAGES[0], "filename": "\x1b[2Jgone\ud800.jpg"}])
+    coco.refused(DataError, r"no such image file: \x1b[2Jgone\ud800.jpg", flags=flags(coco))
+
+
 def test_unreadable_images(coco: DataSet) -> None:
     (coco.images / "val2014" / IMAGES[0]["filename"]).write_bytes(b"no image")
     coco.refused(DataError, "in no format", "dataset_coco.json, images[0]", flags=flags(coco))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from PIL.ExifTags import Base as ExifTag
+from PIL.PngImagePlugin import PngImageFile
 
 from narvl.data.image import decode_base64, decode_image
 from narvl.errors import DataError
@@ -198,6 +199,17 @@ def test_files_that_are_no_image_are_refused(tmp_path: Path, content: bytes | No
         path.write_bytes(content)
     with pytest.raises(DataError, match=f"photo.jpg: .*{message}"):
         encode_image(path)
+
+
+def test_whatever_pillow_raises_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (8, 6)).save(tmp_path / "photo.png")
+
+    def fail(self: Image.Image) -> None:
+        raise KeyError("palette")
+
+    monkeypatch.setattr(PngImageFile, "load", fail)
+    with pytest.raises(DataError, match="photo.png: cannot be decoded"):
+        encode_image(tmp_path / "photo.png")
 
 
 def test_map_in_order_keeps_the_order_and_the_errors() -> None:

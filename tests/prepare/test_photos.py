@@ -179,7 +179,7 @@ BAD_ROWS: dict[str, tuple[Row, str, str]] = {
     "no image name": (("train", " ", "x"), "no such image file", "1 of a missing image"),
     "impossible image name": (("train", "long " * 200, "x"), "no such image file", "1 of a missing image"),
     "damaged image": (("train", "cut.jpg", "x"), "cut.jpg: cannot be decoded", "1 of an unreadable image"),
-    "no image": (("train", "text.jpg", "x"), "text.jpg: in no format", "1 of an unreadable image"),
+    "no image": (("train", "text.jpg", "x"), "text.jpg: is in no format", "1 of an unreadable image"),
     "empty caption": (("test", "red.png", " \t"), "the caption is empty (' \\t')", "1 with an empty caption"),
     "caption of separators": (("test", "red.png", "&&&"), "the caption is empty", "1 with an empty caption"),
     "unknown split": (("trian", "red.png", "x"), "unknown split 'trian'", "1 of an unknown split"),
@@ -211,6 +211,26 @@ def test_bad_rows_stop_the_command_or_are_skipped_and_counted(
     assert f"skipped: 1 rows ({count})" in output
     assert "train.tsv: 3 rows of 2 images" in output
     assert [row[2] for row in folder.rows("train")] == [ROWS[0][2], ROWS[2][2], ROWS[1][2]]
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "ABSOLUTE"])
+def test_names_that_lead_out_of_the_folder_are_refused(folder: Folder, name: str) -> None:
+    (folder.images / "a").mkdir()
+    secret = folder.path / "secret.png"
+    Image.new("RGB", (8, 6)).save(secret)
+    name = str(secret) if name == "ABSOLUTE" else name
+    folder.write([ROWS[0], ("train", name, "x")])
+    folder.refused(DataError, f"captions.csv, row 3: {name!r} leads out of --images", "--skip-bad-rows")
+    folder.prepare("--skip-bad-rows")
+    assert [row[1] for row in folder.rows("train")] == ["red"]
+
+
+def test_folders_within_the_folder_are_read(folder: Folder) -> None:
+    (folder.images / "a").mkdir()
+    (folder.images / "red.png").rename(folder.images / "a" / "red.png")
+    folder.write([("train", "a/red.png", "x")])
+    folder.prepare()
+    assert [row[1] for row in folder.rows("train")] == ["a/red"]
 
 
 def test_every_caption_of_an_unreadable_image_counts_as_a_skipped_row(

@@ -125,6 +125,8 @@ def test_a_premise_that_is_missing_leaves_the_caption_empty(snli_ve: DataSet) ->
         (b"\n{oops}\n", "row 2: no JSON"),
         (b"[1]\n", "row 1: '[1]"),
         (b'"\xff"\n', "not UTF-8"),
+        (b'{"a": ' + b"9" * 5000 + b"}\n", "row 1: no JSON"),
+        (b"[" * 100_000 + b"\n", "row 1: no JSON"),
     ],
 )
 def test_damaged_files(snli_ve: DataSet, text: bytes, message: str) -> None:

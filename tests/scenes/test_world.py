@@ -142,6 +142,9 @@ def test_broken_json_duplicates_and_missing_files_are_named(tmp_path: Path) -> N
     path.write_text('{"image_id": \n')
     with pytest.raises(DataError, match=r"jsonl:1: not a scene"):
         load_scenes(path)
+    path.write_text("[" * 100_000 + "\n")
+    with pytest.raises(DataError, match=r"jsonl:1: not a scene"):
+        load_scenes(path)
     path.write_text((sample_scene(0, "test", 0).to_json() + "\n") * 2)
     with pytest.raises(DataError, match=r"jsonl:2: image_id 'test-000000' occurs twice"):
         load_scenes(path)

@@ -209,3 +209,20 @@ class TestOptions:
         task, _, _ = build(scenes, "ofa_nano")
         with pytest.raises(DataError, match=r"dev\.tsv: no such file"):
             task.load_dataset("dev")
+
+    @pytest.mark.parametrize("side", ["0", "-5", "673", "1000000000"])
+    def test_image_sizes(self, scenes: Path, build: Build, side: str) -> None:
+        with pytest.raises(UsageError, match=f"--patch-image-size {side}: give 1 to 672 pixels"):
+            build(scenes, "ofa_nano", f"--patch-image-size={side}")
+
+    def test_a_model_of_fairseq_s_own_is_refused(self, scenes: Path, build: Build, tmp_path: Path) -> None:
+        """Some evaluate their settings, which may come from a checkpoint, as Python."""
+        task, _, _ = build(scenes, "ofa_nano")
+        settings = Namespace(_name="wav2vec2", conv_feature_layers=f"open({str(tmp_path / 'canary')!r}, 'w')")
+        with pytest.raises(UsageError, match="'wav2vec2' is of another project"):
+            task.build_model(settings, from_checkpoint=True)
+        assert not list(tmp_path.iterdir())
+
+    def test_impossible_settings_are_told_in_a_line(self, scenes: Path, build: Build) -> None:
+        with pytest.raises(UsageError, match=r"--arch ofa_nano: no model can be built .* \(ValueError: drop"):
+            build(scenes, "ofa_nano", "--dropout", "1.5")
