@@ -16,6 +16,7 @@ from typing import Any, Optional, Protocol
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.logging import metrics
+from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.tasks import FairseqTask
 from omegaconf import MISSING
 from torch import Tensor
@@ -34,7 +35,7 @@ from narvl.errors import UsageError
 from narvl.models._compile import COMPILE_MODES
 from narvl.models._precision import PRECISIONS
 from narvl.models.narvl import NARVLModel
-from narvl.models.ofa import unwrap
+from narvl.models.ofa import OFAModel, unwrap
 from narvl.modules.output_vocabulary import OutputVocabulary
 
 logger = logging.getLogger(__name__)
@@ -194,6 +195,18 @@ class VisionLanguageTask(FairseqTask):
             skip_bad_rows=self.cfg.skip_bad_rows,
         )
         logger.info("%s: %d rows", rows.path, len(rows))
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """Build a model of ours (fairseq's hook): some of fairseq's evaluate settings, which a checkpoint may bring.
+
+        Raises:
+            UsageError: the model is another project's.
+        """
+        name = str(getattr(cfg, "_name", None) or getattr(cfg, "arch", None))
+        if not issubclass(ARCH_MODEL_REGISTRY.get(name, object), OFAModel):
+            given = "the checkpoint's model" if from_checkpoint else "--arch"
+            raise UsageError(f"{given} {name[:80]!r} is of another project. Give one of ofa_* or narvl_*.")
+        return super().build_model(cfg, from_checkpoint)
 
     def build_generator(
         self,

@@ -1,4 +1,4 @@
-"""The speed benchmarks as modules: their folders on the path, as their own commands have them."""
+"""The benchmarks as modules: their folders on the path, as their own commands have them."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path[:0] = [str(BENCHMARKS / "speed"), str(BENCHMARKS)]
+sys.path[:0] = [str(BENCHMARKS / "speed"), str(BENCHMARKS / "hardening"), str(BENCHMARKS)]
