@@ -185,6 +185,28 @@ def _end_a_training_once() -> None:
     command.train = train_unless_ended  # type: ignore[attr-defined]
 
 
+def _tell_of_dead_workers() -> None:
+    """Let the death of a data-loading worker be told as such: what it breaks tells of connections and files."""
+    from fairseq.data.iterators import BufferedIterator
+
+    from narvl.errors import UsageError
+
+    advance = BufferedIterator.__next__
+
+    def advance_or_tell(self: Any) -> Any:
+        try:
+            return advance(self)
+        except (ConnectionError, EOFError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
+                raise
+            raise UsageError(
+                f"--num-workers: a data-loading worker died, most likely for its memory ({_first_line(error)}). Give "
+                "fewer workers, a smaller --batch-size or more memory, and run the command again."
+            ) from error
+
+    BufferedIterator.__next__ = advance_or_tell
+
+
 def _average_batch_norm() -> None:
     """Let ``--store-ema`` average the weights of a model with batch norm, and start from a checkpoint without averages.
 
@@ -252,4 +274,5 @@ _read_checkpoints_by_name()
 _find_the_checkpoint_to_start_from()
 _write_checkpoints_whole()
 _end_a_training_once()
+_tell_of_dead_workers()
 _average_batch_norm()

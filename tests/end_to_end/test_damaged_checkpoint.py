@@ -166,7 +166,10 @@ def test_the_death_of_a_worker_ends_the_training(
         finally:
             process.kill()
     assert process.returncode == 1
-    assert "DataLoader worker" in errors.strip().splitlines()[-1]
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith(
+        "narvl.errors.UsageError: --num-workers: a data-loading worker died, most likely for its memory"
+    )
 
 
 def workers(pid: int) -> Iterator[int]:
