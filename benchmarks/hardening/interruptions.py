@@ -7,15 +7,17 @@ A try fails where a file with its final name is not whole, an ended command does
 the file that it could not write, a process hangs or leaves others behind, the same command does not go on from what was
 done, or the end differs: weights by more than 1e-6, anything else by a byte.
 
-  python benchmarks/hardening/interruptions.py                   30 tries: two of each kind and stop; about 15 minutes
+  python benchmarks/hardening/interruptions.py                   30 tries: two of each kind and stop; about 10 minutes
   python benchmarks/hardening/interruptions.py --kinds tables --tries 10
 
-It may itself be stopped: given again, it goes on with the tries that are left.
+Commands run in forks of one process that has their imports done. This one may itself be stopped: given again, it goes
+on with the tries that are left.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -33,8 +35,9 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from interrupted.distil import Distil
+from interrupted.preloaded import Server
 from interrupted.prepare import Prepare
-from interrupted.process import Running, wait_until
+from interrupted.process import Running, environment, wait_until
 from interrupted.stops import FULL_DISK, KILL, STOPS, TERMINATE, WORKER
 from interrupted.tables import Tables
 from interrupted.train import Train
@@ -60,10 +63,10 @@ class Whole:
     size: int
 
 
-def run_whole(work: Work, folder: Path) -> Whole:
+def run_whole(work: Work, folder: Path, server: Server | None) -> Whole:
     """Run a command undisturbed."""
     work.begin(folder)
-    running = Running(work.command(folder))
+    running = Running(work.command(folder), server)
     wait_until(lambda: work.begun(folder), running)
     start = time.monotonic()
     status, _ = running.wait()
@@ -72,7 +75,9 @@ def run_whole(work: Work, folder: Path) -> Whole:
     return Whole(folder, time.monotonic() - start, largest(folder))
 
 
-def one_try(work: Work, stop: str, whole: Whole, out: Path, rng: random.Random) -> dict[str, Any]:
+def one_try(
+    work: Work, stop: str, whole: Whole, out: Path, rng: random.Random, server: Server | None
+) -> dict[str, Any]:
     """Stop a command once, and start it again.
 
     Returns:
@@ -83,7 +88,7 @@ def one_try(work: Work, stop: str, whole: Whole, out: Path, rng: random.Random) 
         shutil.rmtree(out, ignore_errors=True)
         work.begin(out)
         moment = rng.random() * whole.seconds
-        running = Running(work.command(out))
+        running = Running(work.command(out), server)
         wait_until(lambda: work.begun(out), running)
         running.pause(moment)
         if not running.ended:
@@ -94,7 +99,7 @@ def one_try(work: Work, stop: str, whole: Whole, out: Path, rng: random.Random) 
     said = running.lines[-1].replace(str(out), "OUT")[:300] if running.lines else ""
     problems = judge_end(stop, status, orphans, running.lines, out) + work.damages(out, whole.folder)
     if not problems:
-        problems = restart(work, whole, out)
+        problems = restart(work, whole, out, server)
     return {
         "stopped": status != 0,
         "moment_s": round(moment, 2),
@@ -104,10 +109,10 @@ def one_try(work: Work, stop: str, whole: Whole, out: Path, rng: random.Random) 
     }
 
 
-def restart(work: Work, whole: Whole, out: Path) -> list[str]:
+def restart(work: Work, whole: Whole, out: Path, server: Server | None) -> list[str]:
     """Give a command that was stopped again; tell what went wrong."""
     state = work.state(out)
-    running = Running(work.command(out))
+    running = Running(work.command(out), server)
     status, orphans = running.wait()
     if status != 0:
         return [f"given again, it ended with {status}: {' '.join(running.lines[-1:])}".replace(str(out), "OUT")]
@@ -196,7 +201,10 @@ def measure(args: argparse.Namespace) -> Results:
         ]
         for kind in args.kinds
     }
-    with tqdm(total=sum(map(len, wanted.values())), unit="try", disable=None) as bar:
+    with (
+        tqdm(total=sum(map(len, wanted.values())), unit="try", disable=None) as bar,
+        contextlib.nullcontext() if args.no_fork else Server(environment()) as server,
+    ):
         for kind, keys in wanted.items():
             if not keys:
                 continue
@@ -205,10 +213,11 @@ def measure(args: argparse.Namespace) -> Results:
                 bar.set_postfix_str(f"{kind}, undisturbed")
                 (folder / "input").mkdir()
                 work = KINDS[kind](folder / "input", args.seed)
-                whole = run_whole(work, folder / "whole")
+                whole = run_whole(work, folder / "whole", server)
                 for stop, key in keys:
                     bar.set_postfix_str(key)
-                    found = one_try(work, stop, whole, folder / "out", random.Random(f"{args.seed}, {key}"))
+                    rng = random.Random(f"{args.seed}, {key}")
+                    found = one_try(work, stop, whole, folder / "out", rng, server)
                     results.add(key, found)
                     for problem in found["problems"]:
                         bar.write(f"{key}: {problem}", file=sys.stderr)
@@ -223,6 +232,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="kinds of work (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="of the data and of the moments (default: 1)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="results file (default: results/interruptions.json)")
+    parser.add_argument(
+        "--no-fork", action="store_true", help="start each command from the beginning, which takes seconds of imports"
+    )
     parser.add_argument("--fresh", action="store_true", help="make all tries anew")
     return parser
 

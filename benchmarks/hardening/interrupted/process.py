@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from interrupted.preloaded import Child, Server
+
 ROOT = Path(__file__).resolve().parents[3]
 #: A command that has not ended by then hangs, in seconds.
 TIME_LIMIT_S = 300.0
@@ -20,34 +22,45 @@ _ORPHANED_AFTER_S = 20.0
 _POLL_S = 0.01
 
 
+def environment() -> dict[str, str]:
+    """Return what commands run in."""
+    python_path = os.environ.get("PYTHONPATH")
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{python_path}" if python_path else str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
 class Running:
     """A command that runs until it ends or is stopped.
 
     Args:
         argv: the command.
+        server: who runs it; None: a process from the beginning.
     """
 
-    def __init__(self, argv: Sequence[str]) -> None:
-        python_path = os.environ.get("PYTHONPATH")
-        environment = {
-            **os.environ,
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{python_path}" if python_path else str(ROOT),
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONWARNINGS": "ignore",
-            "OMP_NUM_THREADS": "1",
-        }
+    def __init__(self, argv: Sequence[str], server: Server | None = None) -> None:
         # A pipe, not a file: the output must pass where no file may grow.
-        self._process = subprocess.Popen(
-            argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        self._pipe, end = os.pipe()
+        self._process: Child | subprocess.Popen[bytes]
+        if server is None:
+            self._process = subprocess.Popen(
+                argv, env=environment(), stdout=end, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        else:
+            self._process = server.start(argv, end)
+        os.close(end)
         self._output = bytearray()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        while block := os.read(self._process.stdout.fileno(), 1 << 16):
+        while block := os.read(self._pipe, 1 << 16):
             self._output += block
+        os.close(self._pipe)
 
     @property
     def pid(self) -> int:
