@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import torch
 from torch import Tensor
 
-import narvl  # noqa: F401  (lets torch's safe loader read fairseq's checkpoints)
+from narvl import checkpoints
 from narvl.errors import DataError, UsageError
 
 _EMA_KEYS = ("ema", "ema_fp32_params")
@@ -63,29 +60,16 @@ def write_averaged(checkpoint: str | Path, out: str | Path) -> int:
     checkpoint, out = Path(checkpoint), Path(out)
     if checkpoint.resolve() == out.resolve():
         raise UsageError(f"{out}: the checkpoint itself, whose weights would be lost. Give another file.")
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise DataError(f"{checkpoint}: no such file. Give a checkpoint of a run with --store-ema.") from error
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, LookupError) as error:
-        raise DataError(
-            f"{checkpoint}: damaged, or no checkpoint ({type(error).__name__}). Give one of a run with --store-ema."
-        ) from error
-    if not isinstance(state, dict):
-        raise DataError(
-            f"{checkpoint}: no checkpoint, but a {type(state).__name__}. Give one of a run with --store-ema."
-        )
+    state = checkpoints.read(checkpoint)
     try:
         weights = averaged_weights(state)
     except DataError as error:
         raise DataError(f"{checkpoint}: {error}") from error
     kept = {name: value for name, value in state.items() if name != "last_optimizer_state"}
     extra = {name: value for name, value in state["extra_state"].items() if name not in _EMA_KEYS}
-    partial = out.with_name(out.name + ".partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({**kept, "model": weights, "extra_state": extra}, partial)
-        os.replace(partial, out)
-    except (OSError, RuntimeError) as error:  # torch turns a missing folder into the latter
-        raise UsageError(f"{out}: cannot be written ({error}). Give another file.") from error
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written ({error.strerror}). Give another file.") from error
+    checkpoints.write({**kept, "model": weights, "extra_state": extra}, out)
     return sum(tensor.is_floating_point() for tensor in weights.values())

@@ -10,6 +10,11 @@ from typing import Any
 
 import torch
 
+logger = logging.getLogger(__name__)
+
+# The value of --restore-file where it is not given.
+_LAST = "checkpoint_last.pt"
+
 
 def _declare_torchvision_operators() -> None:
     """Let ``import torchvision`` (and so timm) succeed when its compiled operators do not fit this torch build.
@@ -86,25 +91,120 @@ def _accept_foreign_settings() -> None:
     checkpoint_utils._upgrade_state_dict = upgrade_known
 
 
-def _copy_files_whole() -> None:
-    """Let ``checkpoint_last.pt`` be replaced at once or not at all.
+def _read_checkpoints_by_name() -> None:
+    """Let every command refuse a checkpoint that is damaged, or none, in one line that names it.
 
-    fairseq writes a checkpoint beside its place and renames it, but then copies it over the other names. A run killed
-    while it copies would leave half a file, from which no run can go on.
+    And let it be read safely even where the environment tells torch to run what a checkpoint asks for.
     """
+    from fairseq import checkpoint_utils
+    from fairseq.dataclass.utils import overwrite_args_by_name
+    from fairseq.file_io import PathManager
+    from omegaconf import OmegaConf
+
+    from narvl import checkpoints
+    from narvl.errors import DataError
+
+    def load(path: str, arg_overrides: dict[str, Any] | None = None, load_on_all_ranks: bool = False) -> Any:
+        state = checkpoints.read(PathManager.get_local_path(path))
+        try:
+            if state.get("args") is not None:
+                vars(state["args"]).update(arg_overrides or {})
+            if state.get("cfg") is not None:
+                state["cfg"] = OmegaConf.create(state["cfg"], flags={"allow_objects": True})
+                overwrite_args_by_name(state["cfg"], arg_overrides or {})
+            return checkpoint_utils._upgrade_state_dict(state)
+        except Exception as error:  # its values are of a stranger's making, too
+            raise DataError(
+                f"{path}: a checkpoint that fairseq cannot use ({type(error).__name__}: {_first_line(error)}). "
+                "Give one of fairseq-train."
+            ) from error
+
+    checkpoint_utils.load_checkpoint_to_cpu = load
+
+
+def _find_the_checkpoint_to_start_from() -> None:
+    """Let ``--restore-file`` name a file that exists: fairseq trains from the beginning where it does not."""
+    from fairseq import checkpoint_utils
     from fairseq.file_io import PathManager
 
-    copy = PathManager.copy
+    from narvl.errors import UsageError
+
+    load = checkpoint_utils.load_checkpoint
+
+    def load_existing(cfg: Any, trainer: Any, **options: Any) -> Any:
+        named = cfg.restore_file.replace(".pt", f"{trainer.checkpoint_suffix}.pt")
+        if cfg.restore_file != _LAST and not PathManager.exists(named):
+            raise UsageError(f"--restore-file {named}: no such file. Give a checkpoint, or drop the flag.")
+        return load(cfg, trainer, **options)
+
+    checkpoint_utils.load_checkpoint = load_existing
+
+
+def _write_checkpoints_whole() -> None:
+    """Let every checkpoint be replaced at once or not at all, and a full disk be told with the file's name.
+
+    fairseq writes the first of a moment's checkpoints beside its place, but copies it over the others: a run killed
+    meanwhile would leave half a file. And where writing fails, it appends another try to what the last one has left.
+    """
+    from fairseq import checkpoint_utils
+    from fairseq.file_io import PathManager
+
+    from narvl import checkpoints
+
+    save, copy = checkpoint_utils.torch_persistent_save, PathManager.copy
+
+    def save_whole(obj: Any, filename: str, async_write: bool = False) -> None:
+        if async_write or not PathManager.supports_rename(filename):
+            save(obj, filename, async_write)
+        else:
+            checkpoints.write(obj, filename, tries=3)  # as many as fairseq
 
     def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
         if not PathManager.supports_rename(dst_path):
             return bool(copy(src_path, dst_path, overwrite))
-        partial = f"{dst_path}.tmp"
-        copy(src_path, partial, True)
-        os.replace(partial, dst_path)
+        checkpoints.copy(src_path, dst_path)
         return True
 
+    checkpoint_utils.torch_persistent_save = save_whole
     PathManager.copy = staticmethod(copy_whole)
+
+
+def _end_a_training_once() -> None:
+    """Let a finished training that is started again end at once: fairseq makes one more update first."""
+    command = sys.modules.get("fairseq_cli.train")
+    if command is None:
+        return
+    train = command.train
+
+    def train_unless_ended(cfg: Any, trainer: Any, task: Any, epoch_itr: Any) -> Any:
+        if 0 < cfg.optimization.max_update <= trainer.get_num_updates():
+            logger.info("training has ended before: %d updates", trainer.get_num_updates())
+            return [None], True
+        return train(cfg, trainer, task, epoch_itr)
+
+    command.train = train_unless_ended  # type: ignore[attr-defined]
+
+
+def _tell_of_dead_workers() -> None:
+    """Let the death of a data-loading worker be told as such: what it breaks tells of connections and files."""
+    from fairseq.data.iterators import BufferedIterator
+
+    from narvl.errors import UsageError
+
+    advance = BufferedIterator.__next__
+
+    def advance_or_tell(self: Any) -> Any:
+        try:
+            return advance(self)
+        except (ConnectionError, EOFError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
+                raise
+            raise UsageError(
+                f"--num-workers: a data-loading worker died, most likely for its memory ({_first_line(error)}). Give "
+                "fewer workers, a smaller --batch-size or more memory, and run the command again."
+            ) from error
+
+    BufferedIterator.__next__ = advance_or_tell
 
 
 def _average_batch_norm() -> None:
@@ -175,6 +275,10 @@ def _quieten_logs() -> None:
     root.setLevel(level)
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
 _KEPT: list[torch.library.Library] = []  # a library that is collected takes its declarations with it
 
 _quieten_logs()
@@ -182,6 +286,10 @@ _declare_torchvision_operators()
 _allow_checkpoint_types()
 _share_checkpoints()
 _accept_foreign_settings()
-_copy_files_whole()
+_read_checkpoints_by_name()
+_find_the_checkpoint_to_start_from()
+_write_checkpoints_whole()
+_end_a_training_once()
+_tell_of_dead_workers()
 _average_batch_norm()
 _compare_settings_with_weights()

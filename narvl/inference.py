@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +10,14 @@ from typing import Any
 
 import torch
 from fairseq import checkpoint_utils, utils
+from fairseq.tasks import TASK_REGISTRY
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from torch import Tensor
 
 from narvl.data.sample import Example, collate
-from narvl.errors import UsageError
+from narvl.errors import DataError, UsageError
 from narvl.models._precision import set_precision
 from narvl.models.narvl import NARVLModel
 from narvl.models.ofa import OFAModel
@@ -53,21 +55,24 @@ class Predictor:
             raise UsageError(f"--path {path}: no such checkpoint. Train one, or give another file.")
         overrides = {} if bpe_dir is None else {"bpe_dir": bpe_dir}
         try:
-            models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], arg_overrides=overrides)
-        except pickle.UnpicklingError as error:  # torch's own message advises to switch its safety off
+            state = checkpoint_utils.load_checkpoint_to_cpu(str(path), overrides)
+        except DataError as error:
+            raise UsageError(f"--path {error}") from None
+        if not _is_ours(state.get("cfg")):
             raise UsageError(
-                f"--path {path}: damaged, or no checkpoint. Give one of fairseq-train --user-dir narvl."
-            ) from error
-        except (RuntimeError, EOFError, LookupError, AssertionError, AttributeError, TypeError, OSError) as error:
+                f"--path {path}: a checkpoint of another project. Give one of fairseq-train --user-dir narvl."
+            )
+        try:
+            models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], state=state)
+        except (
+            *(RuntimeError, LookupError, AssertionError, AttributeError, TypeError, OSError),
+            OmegaConfBaseException,
+        ) as error:
             reason = str(error).partition("\n")[0]
             raise UsageError(
                 f"--path {path}: not a checkpoint that can be loaded ({type(error).__name__}: {reason}). "
                 "Give one of fairseq-train --user-dir narvl."
             ) from error
-        if not isinstance(task, VisionLanguageTask) or not isinstance(models[0], OFAModel):
-            raise UsageError(
-                f"--path {path}: a checkpoint of another project. Give one of fairseq-train --user-dir narvl."
-            )
         self.task: VisionLanguageTask = task
         self.device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
         self.model: OFAModel = models[0].to(self.device)
@@ -116,6 +121,15 @@ class Predictor:
         dictionary, bpe = self.task.target_dictionary, self.task.build_bpe(None)
         special = {len(dictionary): BLANK} | {symbol: dictionary[symbol] for symbol in range(dictionary.nspecial)}
         return [[special.get(symbol) or bpe.decode(dictionary[symbol]).strip() for symbol in row] for row in symbols]
+
+
+def _is_ours(cfg: Any) -> bool:
+    """Tell whether a checkpoint was trained on one of our tasks: fairseq's own evaluate some of its settings."""
+    try:
+        name = str(OmegaConf.select(cfg, "task._name"))
+    except (OmegaConfBaseException, ValueError):  # no configuration at all
+        return False
+    return issubclass(TASK_REGISTRY.get(name, object), VisionLanguageTask)
 
 
 def _tokens(hypothesis: dict[str, Any]) -> Tensor:

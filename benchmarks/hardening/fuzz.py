@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fuzzing.runner import Report, run
 from tqdm import tqdm
 
+from fuzzing.runner import Report, run
 from narvl.provenance import provenance
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"

@@ -26,6 +26,7 @@ from narvl.distillation.folder import (
 )
 from narvl.distillation.shard import Shard
 from narvl.errors import DataError, UsageError
+from narvl.files import named_when_full
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ def decode_shard(out: str | Path, shard_id: int, num_shards: int, flags: Sequenc
 
     Raises:
         DataError: the folder or the results file is damaged, or a row cannot be used.
-        UsageError: a flag does not fit, the shard was begun with other settings, or another process decodes it.
+        UsageError: a flag does not fit, the shard was begun with other settings, or another process decodes it, or the
+            disk is full.
     """
     out = Path(out)
     path = shard_path(out, shard_id, num_shards)
@@ -73,7 +75,7 @@ def decode_shard(out: str | Path, shard_id: int, num_shards: int, flags: Sequenc
         )
     cfg = _configuration(out, task, flags)
     rows = shard_rows(num_rows, shard_id, num_shards)
-    with Shard(path, rows, _settings(cfg)) as shard:
+    with named_when_full(path), Shard(path, rows, _settings(cfg)) as shard:
         if len(shard.missing) and not shard.complete:
             logger.info("%s: %d of %d rows to decode", path, len(shard.missing), len(rows))
             _decode(cfg, shard)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from narvl.data.tsv import COLUMNS, TsvFile
 from narvl.errors import DataError, UsageError
+from narvl.files import write_whole
 
 #: The split that the teacher decodes.
 TEACHER_SPLIT = "teacher"
@@ -24,7 +25,7 @@ def teacher_path(out: Path) -> Path:
 
 def write_task(out: Path, task: str) -> None:
     """Note the task for the later steps."""
-    (out / _NOTE).write_text(json.dumps({"task": task}) + "\n", encoding="utf-8")
+    write_whole(out / _NOTE, json.dumps({"task": task}) + "\n")
 
 
 def read_task(out: Path) -> str:

@@ -11,6 +11,7 @@ from narvl.data.tsv import COLUMNS, TsvFile
 from narvl.data_folder import begin_folder, link, link_rest
 from narvl.distillation.folder import TASKS, teacher_path, write_task
 from narvl.errors import UsageError
+from narvl.files import named_when_full
 
 
 def write_teacher_rows(data: str | Path, out: str | Path, task: str = "captioning") -> int:
@@ -30,7 +31,7 @@ def write_teacher_rows(data: str | Path, out: str | Path, task: str = "captionin
 
     Raises:
         DataError: train.tsv is missing or a row is malformed (VQA: the first row; decoding reads the others).
-        UsageError: the folders are the same, or the task's targets are not distilled.
+        UsageError: the folders are the same, the disk is full, or the task's targets are not distilled.
     """
     data, out = Path(data), Path(out)
     if task not in TASKS:
@@ -51,7 +52,7 @@ def _write_first_rows(rows: TsvFile, column: int, path: Path) -> int:
     """Write the first row of each value of a column; return how many."""
     seen: set[str] = set()
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with named_when_full(path), partial.open("w", encoding="utf-8", newline="\n") as file:
         for index in tqdm(range(len(rows)), desc="teacher rows", unit="row", disable=None):
             fields = rows[index]
             if fields[column] not in seen:

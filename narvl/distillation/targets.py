@@ -18,6 +18,7 @@ from narvl.distillation.folder import find_shards, open_rows, read_task
 from narvl.distillation.results import TeacherResults
 from narvl.errors import DataError, UsageError
 from narvl.evaluation.generations import Generation
+from narvl.files import named_when_full
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def write_targets(out: str | Path, results: Sequence[str | Path] = (), choices: 
     Raises:
         DataError: a row is missing or came back twice, the results name rows that do not exist, a file is damaged,
             or no row is left.
-        UsageError: a choice does not fit the task.
+        UsageError: a choice does not fit the task, or the disk is full.
     """
     out, choices = Path(out), choices or Choices()
     task = read_task(out)
@@ -93,7 +94,7 @@ def write_targets(out: str | Path, results: Sequence[str | Path] = (), choices: 
     partial = out / "train.tsv.partial"
     with closing(TeacherResults(paths, rows)) as teacher:
         teacher.check(out, choices.drop_missing)
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
+        with named_when_full(partial), partial.open("w", encoding="utf-8", newline="\n") as file:
             for index in tqdm(range(len(rows)), desc="targets", unit="row", disable=None):
                 generation = teacher[index]
                 if generation is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import shutil
@@ -103,6 +104,31 @@ def install_bpe_files(bpe_dir: Path, out: Path) -> None:
 
 
 @contextlib.contextmanager
+def only_writer(out: Path) -> Iterator[None]:
+    """Keep other conversions out of a data directory, and delete what one that was killed has left half-written there.
+
+    Raises:
+        UsageError: another process writes there now.
+    """
+    with contextlib.ExitStack() as opened:
+        try:
+            handle = os.open(out, os.O_RDONLY)
+            opened.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with its process, however that ends
+            for left in out.glob(".*.partial"):
+                left.unlink()
+            yield
+        except BlockingIOError as error:
+            raise UsageError(
+                f"--out {out}: another conversion writes here now. Wait for it, or give another folder."
+            ) from error
+        except OSError as error:
+            raise UsageError(
+                f"--out {out}: cannot be written ({error.strerror}). Free space or give another folder."
+            ) from error
+
+
+@contextlib.contextmanager
 def staged_data_directory(out: Path, splits: list[str], bpe_dir: Path) -> Iterator[dict[str, Path]]:
     """Write a data directory so that its files appear only once all of them are complete.
 
@@ -116,19 +142,20 @@ def staged_data_directory(out: Path, splits: list[str], bpe_dir: Path) -> Iterat
         their names (``SPLIT.tsv``); when it does not, they vanish.
 
     Raises:
-        UsageError: ``out`` cannot be written.
+        UsageError: ``out`` cannot be written, or another conversion writes there.
     """
     make_data_directory(out)
     warn_of_other_splits(out, splits)
     tsv_files = {split: partial_path(out / f"{split}.tsv") for split in splits}
-    try:
-        yield tsv_files
-        install_bpe_files(bpe_dir, out)
-        for split, partial in tsv_files.items():
-            partial.replace(out / f"{split}.tsv")
-    finally:
-        for partial in tsv_files.values():
-            partial.unlink(missing_ok=True)
+    with only_writer(out):
+        try:
+            yield tsv_files
+            install_bpe_files(bpe_dir, out)
+            for split, partial in tsv_files.items():
+                partial.replace(out / f"{split}.tsv")
+        finally:
+            for partial in tsv_files.values():
+                partial.unlink(missing_ok=True)
 
 
 def partial_path(path: Path) -> Path:

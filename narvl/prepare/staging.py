@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import logging
 import os
@@ -20,8 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from narvl.errors import UsageError
-from narvl.prepare.output import make_data_directory, partial_path
+from narvl.prepare.output import make_data_directory, only_writer, partial_path
 
 logger = logging.getLogger(__name__)
 
@@ -220,23 +218,6 @@ def open_staging(out: Path, fingerprint: str, splits: Sequence[str], skip_bad_ro
         UsageError: the folder cannot be written, or another process is writing to it.
     """
     make_data_directory(out)
-    folder = out / STAGING
-    try:
-        folder.mkdir(exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written ({error.strerror}). Give another folder.") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"--out {out}: another conversion writes here now. Wait for it, or give another folder."
-            ) from error
+    with only_writer(out):
+        (out / STAGING).mkdir(exist_ok=True)
         yield StagedConversion(out, fingerprint, splits, skip_bad_rows)
-    except OSError as error:
-        raise UsageError(
-            f"--out {out}: cannot be written ({error.strerror}). Free space or give another folder."
-        ) from error
-    finally:
-        os.close(handle)

@@ -89,7 +89,7 @@ def read_record(runs: Path, job: Job) -> dict[str, Any] | None:
     path = runs / job.name / RECORD
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a machine that lost power may have kept the name without the content
         return None
     if record["commands"] != portable_commands(runs, job):
         raise UsageError(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from narvl.errors import UsageError
+from narvl.files import write_whole
 from narvl.tables import plots, render
 from narvl.tables.catalogue import TABLES
 from narvl.tables.collect import collect
@@ -41,10 +42,11 @@ def publish(name: str, entries: Sequence[Entry], runs: Runs, results: Path, docs
     try:
         results.mkdir(parents=True, exist_ok=True)
         docs.mkdir(parents=True, exist_ok=True)
-        path.write_text(figures.text(), encoding="utf-8")
+        # At once: the file may be the only place of figures from other machines.
+        write_whole(path, figures.text())
         _draw(name, figures, results)
         page = docs / f"tables_{runs.scale.name}.md"
-        page.write_text(render.page(runs.scale.name, results, os.path.relpath(results, docs)), encoding="utf-8")
+        write_whole(page, render.page(runs.scale.name, results, os.path.relpath(results, docs)))
     except OSError as error:
         raise UsageError(f"{error.filename}: cannot be written ({error.strerror}). Give another folder.") from error
     return figures

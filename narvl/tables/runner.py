@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from narvl.errors import UsageError
+from narvl.files import named_when_full, write_whole
 from narvl.provenance import provenance, usable_cores
 from narvl.tables.job import RECORD, ROOT, Job, portable_commands, read_record
 
@@ -81,11 +82,11 @@ class Runner:
         """Run a job, unless it has ended well before; where another process runs it, wait for that one.
 
         Raises:
-            UsageError: a command failed; the message has the last lines of its log.
+            UsageError: a command failed (the message has the last lines of its log), or the disk is full.
         """
         folder = self._runs / job.name
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder) as lock:
+        with named_when_full(folder), _lock(folder) as lock:
             if read_record(self._runs, job) is not None:
                 return
             attempts = folder / "attempts"
@@ -100,9 +101,7 @@ class Runner:
                 "attempts": len(attempts.read_text(encoding="utf-8").splitlines()),
                 "provenance": provenance(job.seed, job.commands[0]),
             }
-            partial = folder / f"{RECORD}.partial"
-            partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            partial.replace(folder / RECORD)
+            write_whole(folder / RECORD, json.dumps(record, indent=1) + "\n")
 
     def stop(self) -> None:
         """End the commands that are running, and what they have started."""

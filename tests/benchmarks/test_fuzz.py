@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import fuzz
 import pytest
+from hypothesis import strategies as st
+
+import fuzz
 from fuzzing import runner
 from fuzzing.case import Case, refusal
 from fuzzing.runner import run
-from hypothesis import strategies as st
-
 from narvl.errors import DataError
 
 #: Inputs of each target: about two seconds' work.

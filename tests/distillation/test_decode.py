@@ -142,3 +142,22 @@ def test_more_shards_than_rows(captions: Callable, generate: Generate, flags: li
     out = captions(2)
     assert [decode_shard(out, index, 4, flags) for index in range(4)] == [(0, 0), (1, 1), (0, 0), (1, 1)]
     assert generate.asked == [[0], [1]]
+
+
+def test_a_full_disk_is_told_and_decoding_goes_on(
+    captions: Callable, generate: Generate, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = captions(4)
+
+    def fill(cfg: Any, output: TextIO) -> None:
+        output.write(generate.block(0) + generate.block(1)[:20])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fairseq_cli.generate, "_main", fill)
+        with pytest.raises(
+            UsageError, match=r"0-of-1\.txt: cannot be written \(No space left on device\)\. Free space"
+        ):
+            decode_shard(out, 0, 1, flags)
+    assert decode_shard(out, 0, 1, flags) == (4, 4)
+    assert generate.asked == [[1, 2, 3]]

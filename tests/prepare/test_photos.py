@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import fcntl
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from narvl.commands import prepare
 from narvl.data.image import decode_image
 from narvl.data.tsv import COLUMNS, TsvFile
 from narvl.errors import DataError, UsageError
+from narvl.prepare import photos
 from narvl.prepare.fields import clean
 
 Row = tuple[str, ...]
@@ -294,6 +297,34 @@ def test_a_failed_run_leaves_the_earlier_files_alone(folder: Folder) -> None:
     with pytest.raises(DataError, match=r"grey\.png"):
         folder.prepare()
     assert {path.name: path.read_bytes() for path in folder.out.iterdir()} == before
+
+
+def test_what_a_killed_run_has_left_is_deleted(folder: Folder) -> None:
+    folder.out.mkdir()
+    (folder.out / ".train.tsv.4711.partial").write_text("half a ro")
+    folder.prepare()
+    assert not list(folder.out.glob(".*"))
+
+
+def test_two_conversions_into_one_directory(folder: Folder) -> None:
+    folder.out.mkdir()
+    handle = os.open(folder.out, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        folder.refused(UsageError, f"--out {folder.out}: another conversion writes here now")
+    finally:
+        os.close(handle)
+    folder.prepare()
+
+
+def test_a_full_disk(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(photos, "_write", full)
+        folder.refused(UsageError, f"--out {folder.out}: cannot be written (No space left on device). Free space")
+    folder.prepare()
 
 
 @given(st.lists(st.text(), min_size=1, max_size=5))

@@ -226,9 +226,8 @@ def test_a_finished_conversion_begins_anew(data: DataSet, monkeypatch: pytest.Mo
 
 
 def test_two_conversions_into_one_directory(data: DataSet) -> None:
-    folder = data.out / STAGING
-    folder.mkdir(parents=True)
-    handle = os.open(folder, os.O_RDONLY)
+    data.out.mkdir()
+    handle = os.open(data.out, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match="another conversion writes here now"):

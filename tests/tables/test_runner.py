@@ -157,6 +157,33 @@ def test_slurm_gets_a_job_each_with_its_dependencies(tmp_path: Path, monkeypatch
         submit(jobs[:1], tmp_path / "runs", ["narvl"], [])
 
 
+def test_a_full_disk_is_told_and_the_job_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    job = shell("a", "true")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(UsageError, match="failed: a"):
+            Runner(tmp_path).run([job])
+        with pytest.raises(UsageError, match=r"a/job\.json: cannot be written \(No space left on device\)"):
+            Runner(tmp_path).run_one(job)
+    assert read_record(tmp_path, job) is None
+    Runner(tmp_path).run([job])
+    assert read_record(tmp_path, job) is not None
+
+
+@pytest.mark.parametrize("content", [b"", bytes(700), b'{"commands": '])
+def test_a_record_that_lost_its_content_is_none(tmp_path: Path, content: bytes) -> None:
+    job = shell("a", "true")
+    Runner(tmp_path).run([job])
+    (tmp_path / "a" / "job.json").write_bytes(content)
+    assert read_record(tmp_path, job) is None
+    Runner(tmp_path).run([job])
+    record = read_record(tmp_path, job)
+    assert record is not None and record["attempts"] == 2
+
+
 def test_records_are_json_for_people(tmp_path: Path) -> None:
     Runner(tmp_path).run([shell("a", f"echo {tmp_path}")])
     record = json.loads((tmp_path / "a" / "job.json").read_text())
