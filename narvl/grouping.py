@@ -11,6 +11,7 @@ from tqdm import tqdm
 from narvl.data.captioning import references
 from narvl.data.tsv import COLUMNS, SEPARATOR
 from narvl.data_folder import begin_folder, link_rest
+from narvl.files import named_when_full
 
 _COLUMNS = COLUMNS["captioning"]
 _IMAGE_ID, _CAPTION = _COLUMNS.index("image-id"), _COLUMNS.index("caption")
@@ -37,7 +38,7 @@ def group_captions(data: str | Path, out: str | Path) -> Grouped:
 
     Raises:
         DataError: train.tsv is missing or a row is malformed.
-        UsageError: the folders are the same, or ``out`` cannot be made.
+        UsageError: the folders are the same, ``out`` cannot be made, or the disk is full.
     """
     data, out = Path(data), Path(out)
     rows = begin_folder(data, out, "captioning")
@@ -48,7 +49,7 @@ def group_captions(data: str | Path, out: str | Path) -> Grouped:
         first.setdefault(fields[_IMAGE_ID], index)
         captions.setdefault(fields[_IMAGE_ID], []).extend(references(fields))
     partial = out / "train.tsv.partial"
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with named_when_full(partial), partial.open("w", encoding="utf-8", newline="\n") as file:
         for image, index in tqdm(first.items(), desc="images", unit="row", disable=None):
             fields = rows[index]
             fields[_CAPTION] = SEPARATOR.join(captions[image])
