@@ -211,7 +211,7 @@ def test_lost_and_foreign_rows(scored, task_data, read_tsv, task):
         ("vqa", ["0", "i", "what?", "sure|!+yes", "", "AAAA"], "row 1: the answers .*'sure|!.yes'"),
         ("vqa", ["0", "i", "what?"], "row 1: 3 columns, expected 6"),
         ("grounding", ["0", "i", "the dog", "1,2,3", "AAAA"], "row 1: the box .*'1,2,3'"),
-        ("grounding", ["0", "i", "the dog", "1,2,3,4", "AAAA"], "row 1: the image cannot be read"),
+        ("grounding", ["0", "i", "the dog", "1,2,3,4", "AAAA"], "row 1: the image is in no format"),
         ("entailment", ["0", "i", "AAAA", "a dog", "a cat", "true"], "row 1: the label .*'true'"),
     ],
 )

@@ -199,7 +199,7 @@ def test_fairseq_train_restores_a_teacher_s_checkpoint_into_a_student(
     state = reference.state_dict("ofa_tiny")
     history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 7}
     checkpoint = {
-        "args": Namespace(arch="ofa_tiny", task="captioning", data=str(scenes)),
+        "args": Namespace(arch="ofa_tiny", task="caption", data=str(scenes)),  # the name of OFA's own task
         "model": state,
         "optimizer_history": [history],
         "extra_state": {"train_iterator": {"epoch": 1}},

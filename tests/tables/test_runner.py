@@ -92,7 +92,8 @@ def test_runs_may_be_moved(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and hand that on
 from pathlib import Path
 from narvl.tables.job import Job
 from narvl.tables.runner import Runner
