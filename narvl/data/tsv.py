@@ -119,9 +119,7 @@ def _row_offsets(path: Path) -> npt.NDArray[np.int64]:
     if stat.st_size >= _STORE_INDEX_FROM_BYTES:
         partial = store.with_name(f"{store.name}.{os.getpid()}.npy")
         try:
-            np.save(
-                partial, np.concatenate([np.array([*stamp, zlib.crc32(offsets.tobytes())], dtype=np.int64), offsets])
-            )
+            np.save(partial, np.concatenate([np.array([*stamp, zlib.crc32(offsets.data)], dtype=np.int64), offsets]))
             os.replace(partial, store)
         except OSError as error:
             logger.warning("%s: the row index was not stored (%s) and will be made at each start", store, error)
@@ -144,7 +142,7 @@ def _read_index(store: Path, stamp: tuple[int, int]) -> npt.NDArray[np.int64] | 
         return None
     offsets = stored[3:]
     in_order = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == stamp[0] and bool((np.diff(offsets) > 0).all())
-    if not in_order or zlib.crc32(offsets.tobytes()) != stored[2]:
+    if not in_order or zlib.crc32(offsets.data) != stored[2]:
         logger.warning("%s: damaged (wrong offsets); the row index is made anew", store)
         return None
     return offsets
