@@ -96,7 +96,7 @@ def one_try(
         status, orphans = running.wait()
         if status != 0:
             break
-    said = running.lines[-1].replace(str(out), "OUT")[:300] if running.lines else ""
+    said = running.lines[-1].replace(str(out), "OUT").replace(str(out.parent), "FOLDER")[:300] if running.lines else ""
     problems = judge_end(stop, status, orphans, running.lines, out) + work.damages(out, whole.folder)
     if not problems:
         problems = restart(work, whole, out, server)
