@@ -41,7 +41,7 @@ from interrupted.process import Running, environment, wait_until
 from interrupted.stops import FULL_DISK, KILL, STOPS, TERMINATE, WORKER
 from interrupted.tables import Tables
 from interrupted.train import Train
-from interrupted.work import Work, largest
+from interrupted.work import Work
 from narvl.errors import UsageError
 from narvl.provenance import provenance
 
@@ -72,7 +72,7 @@ def run_whole(work: Work, folder: Path, server: Server | None) -> Whole:
     status, _ = running.wait()
     if status != 0:
         raise UsageError("an undisturbed run failed:\n" + "\n".join(running.lines[-_LAST_LINES:]))
-    return Whole(folder, time.monotonic() - start, largest(folder))
+    return Whole(folder, time.monotonic() - start, work.size(folder))
 
 
 def one_try(
@@ -96,7 +96,7 @@ def one_try(
         status, orphans = running.wait()
         if status != 0:
             break
-    said = running.lines[-1].replace(str(out), "OUT")[:300] if running.lines else ""
+    said = running.lines[-1].replace(str(out), "OUT").replace(str(out.parent), "FOLDER")[:300] if running.lines else ""
     problems = judge_end(stop, status, orphans, running.lines, out) + work.damages(out, whole.folder)
     if not problems:
         problems = restart(work, whole, out, server)

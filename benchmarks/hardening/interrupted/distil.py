@@ -55,6 +55,10 @@ class Distil(Work):
         path = _shard(out)
         return path.is_file() and b"\nP-" in path.read_bytes()
 
+    def size(self, out: Path) -> int:
+        """Return the size of the results file in bytes."""
+        return _shard(out).stat().st_size
+
     def damages(self, out: Path, whole: Path) -> list[str]:
         """Find rows that came back twice, and a training file of unfinished results."""
         rows, _ = _entries(_shard(out))

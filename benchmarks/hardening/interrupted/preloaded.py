@@ -28,7 +28,7 @@ class Server:
     def __init__(self, environment: dict[str, str]) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         argv = [sys.executable, __file__, str(theirs.fileno())]
-        self._process = subprocess.Popen(argv, env=environment, pass_fds=[theirs.fileno()])
+        self._process = subprocess.Popen(argv, env=environment, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL)
         theirs.close()
 
     def __enter__(self) -> Server:
@@ -135,4 +135,5 @@ if __name__ == "__main__":
     import narvl.cli
     import narvl.tables.runner
 
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    with contextlib.suppress(BrokenPipeError):  # the other side has been stopped
+        _serve(socket.socket(fileno=int(sys.argv[1])))

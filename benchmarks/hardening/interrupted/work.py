@@ -37,6 +37,10 @@ class Work(ABC):
     def begun(self, out: Path) -> bool:
         """Tell whether the command has got to its work, behind its imports."""
 
+    def size(self, out: Path) -> int:
+        """Return the size of the largest file that the command has written, in bytes."""
+        return max(path.stat().st_size for path in out.rglob("*") if path.is_file())
+
     @abstractmethod
     def damages(self, out: Path, whole: Path) -> list[str]:
         """Name what is not whole though its name says so.
@@ -63,11 +67,6 @@ class Work(ABC):
     @abstractmethod
     def differences(self, out: Path, whole: Path) -> list[str]:
         """Name what differs between a folder that was stopped and finished, and an undisturbed one."""
-
-
-def largest(folder: Path) -> int:
-    """Return the size of a folder's largest file in bytes."""
-    return max(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 def names(folder: Path) -> list[str]:
