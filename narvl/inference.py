@@ -127,7 +127,7 @@ def _is_ours(cfg: Any) -> bool:
     """Tell whether a checkpoint was trained on one of our tasks: fairseq's own evaluate some of its settings."""
     try:
         name = str(OmegaConf.select(cfg, "task._name"))
-    except (OmegaConfBaseException, ValueError):  # no configuration at all
+    except (OmegaConfBaseException, AttributeError, ValueError):  # no configuration at all
         return False
     return issubclass(TASK_REGISTRY.get(name, object), VisionLanguageTask)
 
