@@ -1,4 +1,4 @@
-"""Writes the figures of README.md and docs/speed.md from the files in results/: run it after replacing one of them.
+"""Writes the figures of README.md and docs/ from the files in results/: run it after replacing one of them.
 
 Usage: python benchmarks/tables.py [--check]    (--check: write nothing, fail where a page is out of date)
 """
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hardening_tables
 import speed_tables
 from records import RESULTS, read, source
 from tabulate import tabulate
@@ -19,7 +20,12 @@ from narvl.tables.render import page, summary
 
 ROOT = Path(__file__).resolve().parents[1]
 #: The pages, and how they link to the files of the repository.
-PAGES = {ROOT / "README.md": "", ROOT / "docs" / "speed.md": "../", ROOT / "docs" / "references.md": "../"}
+PAGES = {
+    ROOT / "README.md": "",
+    ROOT / "docs" / "speed.md": "../",
+    ROOT / "docs" / "references.md": "../",
+    ROOT / "docs" / "hardening.md": "../",
+}
 
 
 def quickstart() -> str:
@@ -179,6 +185,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "precision": precision,
     "claims": lambda: summary("scenes", RESULTS / "scenes"),
     **speed_tables.SECTIONS,
+    **hardening_tables.SECTIONS,
 }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import hardening_tables
 import pytest
 import records
 import speed_tables
@@ -39,7 +40,7 @@ def measure(module: Any, out: Path, *flags: object) -> dict[str, Any]:
 
 def table_of(section: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(records, "RESULTS", folder)
-    return speed_tables.SECTIONS[section]()
+    return {**speed_tables.SECTIONS, **hardening_tables.SECTIONS}[section]()
 
 
 def refused(module: Any, capsys: pytest.CaptureFixture[str], flags: Sequence[object]) -> str:
@@ -248,4 +249,30 @@ def test_without_matplotlib_the_figures_stay(
 
 
 def test_what_was_not_run_has_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {table_of(section, tmp_path, monkeypatch) for section in speed_tables.SECTIONS} == {"Not run yet."}
+    sections = (*speed_tables.SECTIONS, *hardening_tables.SECTIONS)
+    assert {table_of(section, tmp_path, monkeypatch) for section in sections} == {"Not run yet."}
+
+
+def test_tables_of_hardening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"commit": "c0ffee", "seed": 1, "machine": {"cpu": "CPU", "cores": 2, "accelerator": "none"}}
+    totals = [
+        {"kind": "train", "stop": "SIGKILL", "tries": 4, "failures": 1},
+        {"kind": "train", "stop": "full disk", "tries": 3, "failures": 0},
+        {"kind": "prepare", "stop": "SIGKILL", "tries": 2, "failures": 0},
+    ]
+    targets = {"rows": {"examples": 2017, "seconds": 180.0, "outcomes": {"well": 9}, "unnamed_crashes": []}}
+    trend = {"start": 540.3, "end": 541.0, "slope": 0.81, "error": 0.02}
+    counts = {"updates": 10000, "epochs": 3, "validations": 4, "checkpoints": 5, "seconds": 600}
+    for name, record in (
+        ("interruptions", {"totals": totals}),
+        ("fuzz", {"targets": targets}),
+        ("long_run", {**counts, "trends": {"main_mb": trend}}),
+    ):
+        (tmp_path / f"{name}.json").write_text(json.dumps({**record, "provenance": made}))
+    stopped = table_of("hardening-interruptions", tmp_path, monkeypatch)
+    assert "1 of 9 stopped runs failed." in stopped
+    assert [word for word in stopped.split("|") if " of " in word and "runs" not in word] == [
+        *(" 1 of 4    ", " 0 of 3      ", " 0 of 2    ")
+    ]
+    assert "2,017" in table_of("hardening-fuzz", tmp_path, monkeypatch)
+    assert "0.81" in table_of("hardening-long-run", tmp_path, monkeypatch)
