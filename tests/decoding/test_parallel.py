@@ -171,8 +171,9 @@ class TestBeam:
 
     def test_text_after_the_end_is_cut_in_every_hypothesis(self, dictionary: Dictionary) -> None:
         logits = logits_of([7, 2, 9, 9], symbols=len(dictionary))
+        logits[0, 0, 8] = 4.5  # a second text beyond doubt: among equally likely ones, which are kept is chance
         [row] = ParallelGenerator(dictionary, beam=8).generate([Says(logits, 36)], {"net_input": {}})
-        assert row[0]["tokens"].tolist() == [7, 2]
+        assert [hypothesis["tokens"].tolist() for hypothesis in row[:2]] == [[7, 2], [8, 2]]
         assert all(hypothesis["tokens"].tolist().index(2) == len(hypothesis["tokens"]) - 1 for hypothesis in row)
         assert len({tuple(hypothesis["tokens"].tolist()) for hypothesis in row}) == len(row) > 1
 
