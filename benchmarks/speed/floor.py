@@ -17,11 +17,9 @@ from tabulate import tabulate
 
 from kit import record
 from kit.counting import Part, count_decoder, count_encoder
+from kit.decoders import DECODERS
 from kit.machine import measure_machine
 from kit.workloads import DTYPES, SIZES, WORKLOADS, build_model, freeze
-
-#: What is counted: name, family, hypotheses.
-DECODERS = (("NARVL", "narvl", 1), ("AR greedy", "ofa", 1), ("AR beam 5", "ofa", 5))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,11 +46,16 @@ def run(args: argparse.Namespace) -> None:
         workload = WORKLOADS[task]
         decoders: dict[str, dict[str, Part]] = {}
         encoder: dict[str, Part] = {}
-        for name, family, beam in DECODERS:
+        for family in ("narvl", "ofa"):
             model = freeze(build_model(family, size, workload, device, args.seed))
             if not encoder:
                 encoder, encoded = count_encoder(model, workload, side, device, dtype)
-            decoders[name] = count_decoder(model, workload, encoded, beam, dtype)
+            alike: dict[tuple[int, bool], dict[str, Part]] = {}
+            for decoder in (decoder for decoder in DECODERS.values() if decoder.family == family):
+                how = decoder.beam, decoder.announced
+                if how not in alike:
+                    alike[how] = count_decoder(model, workload, encoded, *how, dtype=dtype)
+                decoders[decoder.label] = alike[how]
         cell = {
             "size": size,
             "side": side,

@@ -107,10 +107,9 @@ def build_contenders(
         if not encoder:
             encoder, encoded = count_encoder(model, workload, side, device, dtype)
         for name in mine:
-            work[name] = [
-                *encoder.values(),
-                *count_decoder(model, workload, encoded, DECODERS[name].beam, dtype).values(),
-            ]
+            decoder = DECODERS[name]
+            counted = count_decoder(model, workload, encoded, decoder.beam, decoder.announced, dtype)
+            work[name] = [*encoder.values(), *counted.values()]
         if not prepared:
             model.to(counted_dtype(args))
         else:

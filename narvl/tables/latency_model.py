@@ -1,9 +1,13 @@
 """Predicts latency from work: operations, bytes and passes, with rates fitted on half of the measured points.
 
-A part of the work takes F/R + M/W + P c + d milliseconds, for F operations, M bytes read (weights a pass, keys and
-values or states a sample) and P passes through a layer: an autoregressive decoder passes all of its layers at each
-step, the encoder and a parallel decoder pass them once. R, W, c and d are the machine's and the search's, one set
-for the encoder, and one for each way to decode. Errors are relative, and so is the fit (non-negative least squares).
+A part of the work (the encoder, or a way to decode) takes
+
+    F/R + W/r + S/s + P c + d    milliseconds,
+
+for F operations, W bytes of weights read, S bytes read for the batch's samples (the encoder's states, keys, values) and
+P passes through a layer: an autoregressive decoder passes all of its layers at each step, the encoder and a parallel
+decoder pass them once. R, r, s, c and d are the machine's and the search's. The whole takes the sum of its parts.
+Errors are relative, and so is the fit (non-negative least squares).
 
 Usage: python -m narvl.tables.latency_model --latency FILE --floor FILE --out FILE
 """
@@ -16,7 +20,6 @@ import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,51 +31,51 @@ from narvl.models._config import PRESETS
 #: A prediction within this share of the measurement is good.
 TOLERANCE = 0.2
 
-ENCODER = "encoder"
-#: To each way to decode that is measured (benchmarks/speed/latency.py), whose work it is (benchmarks/speed/floor.py).
-_WORK = {
-    "AR beam 5, fairseq": "AR beam 5",
-    "AR beam 5, optimised": "AR beam 5",
-    "AR greedy, optimised": "AR greedy",
-    "NARVL greedy": "NARVL",
-}
+#: Ways to decode whose times (benchmarks/speed/latency.py) and work (benchmarks/speed/floor.py) are known.
+DECODINGS = ("AR beam 5, fairseq", "AR beam 5, optimised", "AR greedy, optimised", "NARVL greedy")
 
 
 @dataclass(frozen=True)
 class Point:
-    """A measurement and the work behind it.
+    """A part's measurement and the work behind it.
 
     Attributes:
         flops: operations.
-        read: bytes.
+        weights: bytes of weights read, over all passes.
+        samples: bytes read for the batch's samples, over all passes.
         passes: layers of the encoder, or passes times layers of the decoder.
         ms: measured milliseconds.
     """
 
     flops: float
-    read: float
+    weights: float
+    samples: float
     passes: float
     ms: float
 
     @property
     def features(self) -> list[float]:
-        """What coefficients multiply: GFLOP, GB, passes, one."""
-        return [self.flops / 1e9, self.read / 1e9, self.passes, 1.0]
+        """What coefficients multiply: GFLOP, GB, GB, passes, one."""
+        return [self.flops / 1e9, self.weights / 1e9, self.samples / 1e9, self.passes, 1.0]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What was measured of a model that decodes in one way."""
+
+    encoder: Point
+    decoder: Point
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What was fitted: milliseconds a GFLOP, a GB, a layer's pass, and once."""
+    """What was fitted: milliseconds a GFLOP, a GB of weights, a GB of samples, a layer's pass, and once."""
 
     coefficients: npt.NDArray[np.float64]
 
     def ms(self, point: Point) -> float:
         """Predict a measurement."""
         return float(np.dot(point.features, self.coefficients))
-
-    def error(self, point: Point) -> float:
-        """Return the prediction's relative error."""
-        return self.ms(point) / point.ms - 1
 
 
 def fit(points: Sequence[Point]) -> Fit:
@@ -82,66 +85,83 @@ def fit(points: Sequence[Point]) -> Fit:
     return Fit(nnls(features / times[:, None], np.ones(len(points)))[0])
 
 
-def split(points: Sequence[Point], seed: int) -> tuple[list[Point], list[Point]]:
-    """Divide points by chance into halves: to fit, and held back."""
+def split(points: Sequence[Decoded], seed: int) -> tuple[list[Decoded], list[Decoded]]:
+    """Divide measurements by chance into halves: to fit, and held back."""
     order = np.random.default_rng(seed).permutation(len(points))
     half = (len(points) + 1) // 2
     return [points[place] for place in order[:half]], [points[place] for place in order[half:]]
 
 
-def read_points(latency: Path, floor: Path) -> dict[str, list[Point]]:
-    """Read what was measured and the work behind it: the encoder's points, and those of each way to decode.
+def read_points(latency: Path, floor: Path) -> dict[str, list[Decoded]]:
+    """Read what was measured of each way to decode, and the work behind it.
 
     Raises:
         DataError: a measurement has no counted work.
     """
     measured, counted = (json.loads(path.read_text(encoding="utf-8"))["cells"] for path in (latency, floor))
-    points: dict[str, list[Point]] = {ENCODER: [], **{decoding: [] for decoding in _WORK}}
+    points: dict[str, list[Decoded]] = {decoding: [] for decoding in DECODINGS}
     for cell in measured.values():
         key = f"{cell['size']} {cell['side']} {cell['task']}"
-        if key not in counted:
-            fix = f"Count it: python benchmarks/speed/floor.py --sizes {cell['size']}"
-            raise DataError(f"{floor}: no work of {key}. {fix}")
+        work = counted.get(key, {"decoders": {}})
         batch, shape = cell["batch"], PRESETS[cell["size"]]
         for row in cell["rows"]:
-            if row["decoding"] not in _WORK:
+            decoding = row["decoding"]
+            if decoding not in points:
                 continue
-            steps = 1 if row["decoding"].startswith("NARVL") else cell["answer"] + 1
-            parts = counted[key]["decoders"][_WORK[row["decoding"]]].values()
-            layers = steps * shape["decoder_layers"]
-            points[row["decoding"]].append(_point(parts, batch, layers, row["decoder_ms"]))
-            if row["decoding"].startswith("NARVL"):
-                parts = counted[key]["parts"].values()
-                points[ENCODER].append(_point(parts, batch, shape["encoder_layers"], row["encoder_ms"]))
+            if decoding not in work["decoders"]:
+                fix = f"Count it: python benchmarks/speed/floor.py --fresh --sizes {cell['size']}"
+                raise DataError(f"{floor}: no work of {key}, {decoding}. {fix}")
+            steps = 1 if decoding.startswith("NARVL") else cell["answer"] + 1
+            encoder = _point(work["parts"].values(), batch, shape["encoder_layers"], row["encoder_ms"])
+            parts = work["decoders"][decoding].values()
+            decoder = _point(parts, batch, steps * shape["decoder_layers"], row["decoder_ms"])
+            points[decoding].append(Decoded(encoder, decoder))
     return points
 
 
 def _point(parts: Collection[dict[str, float]], batch: int, passes: int, ms: float) -> Point:
-    flops = batch * sum(part["flops"] for part in parts)
-    read = sum(part["fixed_bytes"] + batch * part["sample_bytes"] for part in parts)
-    return Point(flops, read, passes, ms)
+    flops, weights, samples = (sum(part[name] for part in parts) for name in ("flops", "fixed_bytes", "sample_bytes"))
+    return Point(batch * flops, weights, batch * samples, passes, ms)
 
 
-def check(points: Sequence[Point], seed: int) -> dict[str, Any]:
-    """Fit on half of the points, and predict the rest."""
+def check(points: Sequence[Decoded], seed: int) -> dict[str, dict[str, float]]:
+    """Fit a way to decode on half of its points, and predict the rest: the encoder, the decoder, the whole."""
     fitted, held_back = split(points, seed)
-    found = fit(fitted)
-    errors = [abs(found.error(point)) for point in held_back]
-    gflop, gigabyte, layer, once = found.coefficients
+    encoder, decoder = fit([point.encoder for point in fitted]), fit([point.decoder for point in fitted])
+    parts = {
+        "encoder": [(encoder.ms(point.encoder), point.encoder.ms) for point in held_back],
+        "decoder": [(decoder.ms(point.decoder), point.decoder.ms) for point in held_back],
+    }
+    parts["whole"] = [(ours[0] + theirs[0], ours[1] + theirs[1]) for ours, theirs in zip(*parts.values(), strict=True)]
+    record = {name: _errors(predictions) for name, predictions in parts.items()}
+    record["encoder"] |= _rates(encoder)
+    record["decoder"] |= _rates(decoder)
+    return record
+
+
+def _errors(predictions: Sequence[tuple[float, float]]) -> dict[str, float]:
+    errors = [abs(predicted / measured - 1) for predicted, measured in predictions]
     return {
-        "held-back points": float(len(held_back)),
+        "held-back points": float(len(errors)),
         "median error (%)": 100 * statistics.median(errors),
         "largest error (%)": 100 * max(errors),
         "within 20% (%)": 100 * sum(error <= TOLERANCE for error in errors) / len(errors),
+    }
+
+
+def _rates(found: Fit) -> dict[str, float]:
+    gflop, weights, samples, layer, once = found.coefficients
+    return {
         "GFLOP/s": 1000 / gflop if gflop else 0.0,
-        "GB/s": 1000 / gigabyte if gigabyte else 0.0,
+        "GB/s of weights": 1000 / weights if weights else 0.0,
+        "GB/s of samples": 1000 / samples if samples else 0.0,
         "ms a layer's pass": layer,
         "ms once": once,
     }
 
 
 def main() -> None:
-    """Fit and check the encoder and every way to decode, and write what was found."""
+    """Fit and check every way to decode, and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latency", required=True, type=Path, metavar="FILE", help="of benchmarks/speed/latency.py")
     parser.add_argument("--floor", required=True, type=Path, metavar="FILE", help="of benchmarks/speed/floor.py")
@@ -149,7 +169,12 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="where to write")
     args = parser.parse_args()
     points = read_points(args.latency, args.floor)
-    record = {name: check(found, args.seed) for name, found in points.items() if len(found) > 1}
+    record = {
+        f"{decoding}: {part}": values
+        for decoding, found in points.items()
+        if len(found) > 1
+        for part, values in check(found, args.seed).items()
+    }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from narvl.cli import build_parser, main
+from narvl.errors import DataError
 from narvl.tables import latency_model, scales
 from narvl.tables.catalogue import TABLES, propagation, texts
 from narvl.tables.estimate import backbone_cost, recipe_flags, training_cost, transformer_cost
@@ -213,37 +214,52 @@ def test_claims_of_propagation_compare_slopes() -> None:
     assert "held (+35.0" in propagation.claims(figures)[0]
 
 
-def test_latency_is_predicted_where_it_follows_the_equations(tmp_path: Path) -> None:
+def test_latency_is_predicted_where_it_follows_the_equations() -> None:
     import numpy as np
 
     random = np.random.default_rng(0)
     points = []
-    for flops, read, passes in random.uniform((1e9, 1e8, 6), (1e12, 1e10, 200), (40, 3)):
-        ms = flops / 1e9 / 0.2 + read / 1e9 / 0.03 + 0.5 * passes + 7
-        points.append(latency_model.Point(flops, read, passes, float(ms * random.uniform(0.97, 1.03))))
+    for flops, weights, samples, passes in random.uniform((1e9, 1e8, 1e7, 6), (1e12, 1e10, 1e9, 200), (40, 4)):
+        ms = flops / 1e9 / 0.2 + weights / 1e9 / 0.03 + samples / 1e9 / 0.005 + 0.5 * passes + 7
+        part = latency_model.Point(flops, weights, samples, passes, float(ms * random.uniform(0.97, 1.03)))
+        points.append(latency_model.Decoded(part, part))
     found = latency_model.check(points, seed=1)
-    assert found["held-back points"] == 20 and found["within 20% (%)"] == 100 and found["largest error (%)"] < 5
-    assert found["GFLOP/s"] == pytest.approx(200, rel=0.05)
+    for part in ("encoder", "decoder", "whole"):
+        assert found[part]["held-back points"] == 20 and found[part]["within 20% (%)"] == 100
+        assert found[part]["largest error (%)"] < 8
+    assert found["decoder"]["GFLOP/s"] == pytest.approx(200, rel=0.05)
+    assert found["decoder"]["GB/s of weights"] == pytest.approx(30, rel=0.2)
     fitted, held_back = latency_model.split(points, 1)
-    assert len(fitted) == len(held_back) == 20 and not set(fitted) & set(held_back)
+    assert len(fitted) == len(held_back) == 20 and not set(map(id, fitted)) & set(map(id, held_back))
 
 
 def test_points_join_measurements_and_work(tmp_path: Path) -> None:
     part = {"flops": 2e9, "fixed_bytes": 1e8, "sample_bytes": 1e6}
-    work = {"NARVL": {"decoder": part}, "AR beam 5": {"decoder": part}, "AR greedy": {"decoder": part}}
-    floor = {"cells": {"nano 64 vqa": {"parts": {"encoder": part}, "decoders": work}}}
+    floor = {
+        "cells": {
+            "nano 64 vqa": {
+                "parts": {"encoder": part},
+                "decoders": {name: {"decoder": part} for name in latency_model.DECODINGS},
+            }
+        }
+    }
     rows = [
         {"decoding": "AR beam 5, fairseq", "decoder_ms": 30.0, "encoder_ms": 10.0},
         {"decoding": "NARVL greedy", "decoder_ms": 3.0, "encoder_ms": 11.0},
         {"decoding": "something else", "decoder_ms": 3.0, "encoder_ms": 11.0},
     ]
     cell = {"size": "nano", "side": 64, "task": "vqa", "batch": 4, "answer": 2, "rows": rows}
-    for name, record in (("latency", {"cells": {"x": cell}}), ("floor", floor)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(record))
-    points = latency_model.read_points(tmp_path / "latency.json", tmp_path / "floor.json")
-    (beam,), (narvl,), (encoder,) = (points[name] for name in ("AR beam 5, fairseq", "NARVL greedy", "encoder"))
-    assert (beam.flops, beam.read, beam.passes, beam.ms) == (8e9, 1.04e8, 6, 30.0), "3 steps of 2 layers"
-    assert (narvl.passes, encoder.passes, encoder.ms) == (2, 2, 11.0)
+    files = [tmp_path / "latency.json", tmp_path / "floor.json"]
+    for path, record in zip(files, ({"cells": {"x": cell}}, floor), strict=True):
+        path.write_text(json.dumps(record))
+    points = latency_model.read_points(*files)
+    ((beam,), (narvl,)) = (points[name] for name in ("AR beam 5, fairseq", "NARVL greedy"))
+    assert beam.decoder == latency_model.Point(8e9, 1e8, 4e6, 6, 30.0), "3 steps of 2 layers"
+    assert (narvl.decoder.passes, narvl.encoder.passes, narvl.encoder.ms) == (2, 2, 11.0)
+    del floor["cells"]["nano 64 vqa"]["decoders"]["NARVL greedy"]
+    files[1].write_text(json.dumps(floor))
+    with pytest.raises(DataError, match=r"floor.json: no work of nano 64 vqa, NARVL greedy\. Count it: .*--sizes nano"):
+        latency_model.read_points(*files)
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,15 +101,22 @@ def count_encoder(
 
 
 def count_decoder(
-    model: Any, workload: Workload, encoded: Any, beam: int = 1, dtype: torch.dtype = torch.float32
+    model: Any,
+    workload: Workload,
+    encoded: Any,
+    beam: int = 1,
+    announced: bool = True,
+    dtype: torch.dtype = torch.float32,
 ) -> dict[str, Part]:
-    """Count ``decoder`` and ``output`` (the product with the symbols that the task may say).
+    """Count ``decoder`` and ``output``: the product with the symbols that are computed.
 
     Args:
         model: as for ``count_encoder``; parallel, or autoregressive: then the whole answer's steps are counted.
         workload: the task.
         encoded: the encoder's output for one sample.
         beam: hypotheses of the autoregressive decoder.
+        announced: whether an autoregressive search tells the decoder how far it will go and what it may say (ours do;
+            fairseq's computes every symbol, and every layer projects the encoder's states).
         dtype: what weights, keys and values would be read as.
     """
     table: Tensor = model.decoder.embed_tokens.weight
@@ -125,14 +132,17 @@ def count_decoder(
             return
         tokens = torch.full((count * beam, workload.steps), 5, device=table.device)
         incremental: dict[str, Any] = {}
+        if announced:
+            model.decoder.begin(states, incremental, workload.steps, beam)
         for step in range(workload.steps):
             model.decoder(tokens[:, : step + 1], states, incremental_state=incremental)
 
     with torch.no_grad():
         total = marginal_flops(decode)
-    said = int(allowed(workload).sum()) + parallel
+    said = int(allowed(workload).sum()) + parallel if announced else vocabulary
     source, size = encoded.states.size(1), dtype.itemsize
-    # The parallel decoder reads the encoder's states once; the autoregressive one, its keys and values at every step.
+    # The parallel decoder reads the encoder's states once; the autoregressive one reads, at every step and layer, its
+    # keys and values, or the states twice, for scores and for contexts.
     keys_values = source * width * size * (1 if parallel else 2 * len(model.decoder.layers) * passes)
     return {
         "decoder": Part(

@@ -25,6 +25,7 @@ class Decoder:
         beam: hypotheses of an autoregressive decoder.
         ctc: whether it needs paths, which a task whose queries are positions has not.
         prepared: whether the model is prepared for inference, or as it was trained.
+        announced: whether the decoder is told how far the search goes and what it may say, see ``count_decoder``.
     """
 
     family: str
@@ -33,6 +34,7 @@ class Decoder:
     beam: int = 1
     ctc: bool = False
     prepared: bool = True
+    announced: bool = True
 
 
 def _search(module: str, name: str, beam: int) -> Build | None:
@@ -74,11 +76,11 @@ _OPTIMISED = ("narvl.decoding.ar_search", "ARSearch")
 #: The first is what speed-ups are ratios to.
 DECODERS = {
     "ar5-fairseq-trained": Decoder(
-        "ofa", "AR beam 5, fairseq, model as trained", _search(*_FAIRSEQ, 5), beam=5, prepared=False
+        "ofa", "AR beam 5, fairseq, model as trained", _search(*_FAIRSEQ, 5), beam=5, prepared=False, announced=False
     ),
-    "ar5-fairseq": Decoder("ofa", "AR beam 5, fairseq", _search(*_FAIRSEQ, 5), beam=5),
+    "ar5-fairseq": Decoder("ofa", "AR beam 5, fairseq", _search(*_FAIRSEQ, 5), beam=5, announced=False),
     "ar5-optimised": Decoder("ofa", "AR beam 5, optimised", _search(*_OPTIMISED, 5), beam=5),
-    "ar1-fairseq": Decoder("ofa", "AR greedy, fairseq", _search(*_FAIRSEQ, 1)),
+    "ar1-fairseq": Decoder("ofa", "AR greedy, fairseq", _search(*_FAIRSEQ, 1), announced=False),
     "ar1-optimised": Decoder("ofa", "AR greedy, optimised", _search(*_OPTIMISED, 1)),
     "narvl": Decoder("narvl", "NARVL greedy", _parallel(0)),
     "narvl-ctc5": Decoder("narvl", "NARVL CTC beam 5", _parallel(5), ctc=True),

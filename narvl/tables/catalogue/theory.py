@@ -11,6 +11,7 @@ from pathlib import Path
 from narvl.tables import plots
 from narvl.tables.figures import Figures
 from narvl.tables.job import ROOT, Job, word
+from narvl.tables.latency_model import DECODINGS
 from narvl.tables.runs import Runs
 from narvl.tables.table import Entry, Values
 
@@ -22,7 +23,10 @@ NOTE = (
     "`narvl/tables/latency_model.py` has the equations. A rate of 0 means that the term was not needed."
 )
 
-_PARTS = ("encoder", "AR beam 5, fairseq", "AR beam 5, optimised", "AR greedy, optimised", "NARVL greedy")
+_PARTS = (
+    f"{DECODINGS[-1]}: encoder",
+    *(f"{decoding}: {part}" for part in ("decoder", "whole") for decoding in DECODINGS),
+)
 
 
 def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
