@@ -24,7 +24,7 @@ from kit import plots, record
 from kit.machine import choose_device
 from kit.memory import METHODS, Peak, in_fresh_process
 from kit.workloads import SIZES, WORKLOADS, build_model, make_batch, vocabulary
-from narvl.criterions.query_ctc import QueryCTCCriterion
+from narvl.criterions.query_ctc import QueryCTCConfig, QueryCTCCriterion
 from narvl.evaluation.latency import Contender, measure, now, spread, summarise
 
 #: Speed-ups are ratios to the first.
@@ -66,7 +66,7 @@ class Step:
             self.model.bfloat16()
         task = Namespace(target_dictionary=vocabulary().dictionary)
         self.criterion: Any = (
-            QueryCTCCriterion(task, _SMOOTHING)
+            QueryCTCCriterion(QueryCTCConfig(label_smoothing=_SMOOTHING), task)
             if self.family == "narvl"
             else LabelSmoothedCrossEntropyCriterion(task, sentence_avg=False, label_smoothing=_SMOOTHING)
         ).train()

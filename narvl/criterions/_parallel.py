@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from fairseq.criterions import FairseqCriterion
 from fairseq.logging import metrics
 from torch import Tensor
 
+from narvl.criterions._config import ParallelConfig
 from narvl.errors import UsageError
 from narvl.models.narvl import NARVLModel
 from narvl.models.ofa import unwrap
@@ -49,12 +50,21 @@ class ParallelCriterion(FairseqCriterion):
     #: Whether it learns from all references of a sample at once (``--references all``).
     takes_references = False
 
-    def __init__(self, task: Any, label_smoothing: float) -> None:
+    def __init__(self, cfg: ParallelConfig, task: Any) -> None:
         super().__init__(task)
-        if not 0.0 <= label_smoothing < 1.0:
-            raise UsageError(f"--label-smoothing {label_smoothing}: give a value from 0 to below 1.")
-        self.label_smoothing = label_smoothing
+        if not 0.0 <= cfg.label_smoothing < 1.0:
+            raise UsageError(f"--label-smoothing {cfg.label_smoothing}: give a value from 0 to below 1.")
+        if not 0.0 < cfg.intermediate_weight < 1.0:
+            raise UsageError(f"--intermediate-weight {cfg.intermediate_weight}: give a value between 0 and 1.")
+        self.label_smoothing = cfg.label_smoothing
+        self.intermediate_layers = tuple(cfg.intermediate_layers)
+        self.intermediate_weight = cfg.intermediate_weight
         self._seen = self._reached = 0
+
+    @classmethod
+    def build_criterion(cls, cfg: ParallelConfig, task: Any) -> Self:
+        """Build from the command line's configuration."""
+        return cls(cfg, task)
 
     def losses(self, logits: Tensor, sample: dict[str, Any], blank: int) -> SampleLosses:
         """Compute each sample's loss from logits (B, N, V + 1) and its batch (``narvl.data.sample.collate``)."""
@@ -72,12 +82,22 @@ class ParallelCriterion(FairseqCriterion):
         """
         parallel: Any = unwrap(model)
         self._check_model(parallel)
-        logits, extra = model(**sample["net_input"])
-        if extra["padding"] is not None:
-            logits = silence(logits, extra["padding"], parallel.blank)
-        result = self.losses(logits, sample, parallel.blank)
+        # Layers below the last are trained, not judged: the loss of validation compares trainings with and without.
+        below = self.intermediate_layers if model.training else ()
+        logits, extra = model(**sample["net_input"], intermediate=below)
+
+        def losses(logits: Tensor) -> SampleLosses:
+            if extra["padding"] is not None:
+                logits = silence(logits, extra["padding"], parallel.blank)
+            return self.losses(logits, sample, parallel.blank)
+
+        result = losses(logits)
+        loss = result.loss
+        if below:
+            mean = torch.stack([losses(inner).loss for inner in extra["intermediate"]]).mean(0)
+            loss = torch.lerp(loss, mean, self.intermediate_weight)
         weight = sample.get("weight")
-        loss = result.loss if weight is None else result.loss * weight.to(result.loss)
+        loss = loss if weight is None else loss * weight.to(loss)
         # One transfer from the device, which has to compute all of it first, tells whatever the host must know.
         told = torch.stack([result.reachable.sum().to(loss), loss.detach().sum(), result.nll.detach().sum()]).tolist()
         reached = int(told[0])
@@ -102,6 +122,13 @@ class ParallelCriterion(FairseqCriterion):
                 f"--criterion {name} trains queries for --alignment {self.alignment}, but the model decodes by "
                 f"--alignment {model.alignment}. Add --alignment {self.alignment}."
             )
+        for layer in self.intermediate_layers:
+            last = len(model.decoder.layers)
+            if not 1 <= layer < last:
+                raise UsageError(
+                    f"--intermediate-layers {layer}: the decoder has {last} layers, and the last is trained anyway. "
+                    f"Give layers from 1 to {last - 1}."
+                )
 
     def cfg_name(self) -> str:
         """Return the registered name."""

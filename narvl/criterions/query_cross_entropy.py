@@ -10,21 +10,18 @@ from typing import Any
 
 import torch
 from fairseq.criterions import register_criterion
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.dataclass import ChoiceEnum
 from torch import Tensor
 
+from narvl.criterions._config import ParallelConfig
 from narvl.criterions._log_probs import pick_log_probs
 from narvl.criterions._parallel import ParallelCriterion, SampleLosses
 
 
 @dataclass
-class QueryCrossEntropyConfig(FairseqDataclass):
+class QueryCrossEntropyConfig(ParallelConfig):
     """Configuration of ``query_cross_entropy``."""
 
-    label_smoothing: float = field(
-        default=0.0,
-        metadata={"help": "share of the loss that pulls every trained query towards the uniform distribution"},
-    )
     unused_queries: ChoiceEnum(["blank", "ignore"]) = field(  # type: ignore[valid-type]
         default="blank", metadata={"help": "what queries beyond the target's end learn: the blank, or nothing"}
     )
@@ -79,14 +76,9 @@ class QueryCrossEntropyCriterion(ParallelCriterion):
 
     alignment = "position"
 
-    def __init__(self, task: Any, label_smoothing: float, unused_queries: str) -> None:
-        super().__init__(task, label_smoothing)
-        self.train_unused = unused_queries == "blank"
-
-    @classmethod
-    def build_criterion(cls, cfg: QueryCrossEntropyConfig, task: Any) -> "QueryCrossEntropyCriterion":
-        """Build from the command line's configuration."""
-        return cls(task, cfg.label_smoothing, str(cfg.unused_queries))
+    def __init__(self, cfg: QueryCrossEntropyConfig, task: Any) -> None:
+        super().__init__(cfg, task)
+        self.train_unused = str(cfg.unused_queries) == "blank"
 
     def losses(self, logits: Tensor, sample: dict[str, Any], blank: int) -> SampleLosses:
         """Compute each sample's position-wise cross-entropy; the backward pass writes over the logits."""

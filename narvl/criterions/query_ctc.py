@@ -19,22 +19,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from fairseq.criterions import register_criterion
-from fairseq.dataclass import FairseqDataclass
 from torch import Tensor
 
+from narvl.criterions._config import ParallelConfig
 from narvl.criterions._log_probs import pick_log_probs
 from narvl.criterions._parallel import ParallelCriterion, SampleLosses
 from narvl.errors import UsageError
 
 
 @dataclass
-class QueryCTCConfig(FairseqDataclass):
+class QueryCTCConfig(ParallelConfig):
     """Configuration of ``query_ctc``."""
 
-    label_smoothing: float = field(
-        default=0.0,
-        metadata={"help": "share of the loss that pulls every query towards the uniform distribution (paper: 0.1)"},
-    )
     reference_temperature: float = field(
         default=1.0,
         metadata={
@@ -189,16 +185,11 @@ class QueryCTCCriterion(ParallelCriterion):
     alignment = "ctc"
     takes_references = True
 
-    def __init__(self, task: Any, label_smoothing: float, reference_temperature: float = 1.0) -> None:
-        super().__init__(task, label_smoothing)
-        if not reference_temperature > 0.0:
-            raise UsageError(f"--reference-temperature {reference_temperature}: give a value above 0.")
-        self.temperature = reference_temperature
-
-    @classmethod
-    def build_criterion(cls, cfg: QueryCTCConfig, task: Any) -> "QueryCTCCriterion":
-        """Build from the command line's configuration."""
-        return cls(task, cfg.label_smoothing, cfg.reference_temperature)
+    def __init__(self, cfg: QueryCTCConfig, task: Any) -> None:
+        super().__init__(cfg, task)
+        if not cfg.reference_temperature > 0.0:
+            raise UsageError(f"--reference-temperature {cfg.reference_temperature}: give a value above 0.")
+        self.temperature = cfg.reference_temperature
 
     def losses(self, logits: Tensor, sample: dict[str, Any], blank: int) -> SampleLosses:
         """Compute each sample's loss over its references, or its one target; the backward writes over the logits."""

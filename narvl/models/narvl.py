@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fairseq.models import register_model, register_model_architecture
@@ -66,6 +67,7 @@ class NARVLModel(OFAModel):
         patch_masks: Tensor | None = None,
         prev_output_tokens: Tensor | None = None,
         vocabulary: OutputVocabulary | None = None,
+        intermediate: Sequence[int] = (),
     ) -> tuple[Tensor, dict[str, Any]]:
         """Compute the logits of every query in one pass.
 
@@ -76,12 +78,13 @@ class NARVLModel(OFAModel):
             patch_masks: (B,), False where the image is to be ignored.
             prev_output_tokens: accepted for fairseq's sake; nothing depends on it.
             vocabulary: the K symbols to compute logits for; None takes all V.
+            intermediate: decoder layers below the last, counted from 1, whose logits are wanted as well.
 
         Returns:
             Logits (B, N, K + 1), the blank last, and ``extra`` (see ``NARVLDecoder.forward``).
         """
         encoder_out = self.encoder(src_tokens, src_lengths, patch_images, patch_masks)
-        return self.decoder(None, encoder_out, vocabulary)
+        return self.decoder(None, encoder_out, vocabulary, intermediate)
 
     def get_normalized_probs(self, *args: Any, **options: Any) -> Tensor:
         """Refuse what fairseq's own criterions ask for: they train a model that speaks token by token.

@@ -121,12 +121,14 @@ class DecoderStack(nn.Module):
         cross_bias: Tensor,
         cross: Sequence[Attended],
         past: SelfCache | None = None,
-    ) -> Tensor:
-        """Run all layers and the last LayerNorm over an embedded sequence (B, T, D)."""
+    ) -> list[Tensor]:
+        """Run all layers over an embedded sequence (B, T, D); return what each leaves, before the last LayerNorm."""
+        outputs = []
         for index, layer in enumerate(self.layers):
             arguments = (x, self_biases[index], cross[index], cross_bias, None if past is None else past[index])
             x = recomputed(layer, *arguments) if self.checkpoint and self.training else layer(*arguments)
-        return self.layer_norm(x)
+            outputs.append(x)
+        return outputs
 
     def embed(self, x: Tensor) -> Tensor:
         """Normalise a decoder input (B, T, D): tokens and queries alike."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -48,28 +49,34 @@ class NARVLDecoder(FairseqDecoder, DecoderStack):
         prev_output_tokens: Tensor | None,
         encoder_out: EncoderOutput,
         vocabulary: OutputVocabulary | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor | None]]:
+        intermediate: Sequence[int] = (),
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Compute logits; they depend on no output token, so ``prev_output_tokens`` is not looked at.
 
         Args:
             prev_output_tokens: not looked at.
             encoder_out: the encoder's output.
             vocabulary: the K symbols to compute logits for; None takes all V.
+            intermediate: layers below the last, counted from 1, whose logits are wanted as well.
 
         Returns:
-            Logits (B, N, K + 1), the blank last, and ``extra`` with ``padding``: (B, N), True at positions that carry
-            no output, or None. Queries are never padded; an encoder sequence as input may be.
+            Logits (B, N, K + 1), the blank last, and ``extra``. Its ``padding`` (B, N) is True at positions that carry
+            no output, or None: queries are never padded; an encoder sequence as input may be. Its ``intermediate`` has
+            the logits after each of those layers.
         """
-        features, padding = self.extract_features(encoder_out)
+        outputs, padding = self._outputs(encoder_out)
+        below = [self._logits(outputs[layer - 1], vocabulary) for layer in intermediate]
+        return self._logits(outputs[-1], vocabulary), {"padding": padding, "intermediate": below}
+
+    def _logits(self, x: Tensor, vocabulary: OutputVocabulary | None) -> Tensor:
+        features = self.layer_norm(x)
         table, blank = self.embed_tokens.weight, self.blank_embed.weight
         if vocabulary is not None:
-            logits = vocabulary.logits(features, table, blank)
-        else:
-            logits = torch.cat([F.linear(features, table), F.linear(features, blank)], dim=-1)
-        return logits, {"padding": padding}
+            return vocabulary.logits(features, table, blank)
+        return torch.cat([F.linear(features, table), F.linear(features, blank)], dim=-1)
 
-    def extract_features(self, encoder_out: EncoderOutput) -> tuple[Tensor, Tensor | None]:
-        """Compute what the output layer reads (B, N, D), and ``padding`` as in ``forward``."""
+    def _outputs(self, encoder_out: EncoderOutput) -> tuple[list[Tensor], Tensor | None]:
+        """Compute what each layer leaves (B, N, D), and ``padding`` as in ``forward``."""
         states = encoder_out.states
         padding = None
         if self.query_embed is not None:
@@ -83,13 +90,13 @@ class NARVLDecoder(FairseqDecoder, DecoderStack):
                 )
         x = self.embed(x.expand(states.size(0), -1, -1))
         self_biases, cross_bias = self.position_biases(x.size(1), encoder_out.positions)
-        x = self.run_layers(
+        outputs = self.run_layers(
             x,
             [mask_keys(bias, padding) for bias in self_biases],
             mask_keys(cross_bias, encoder_out.padding),
             self.attended(encoder_out, x.size(1)),
         )
-        return x, padding
+        return outputs, padding
 
     def max_positions(self) -> int:
         """Return the longest output, in tokens."""

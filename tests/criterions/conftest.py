@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,15 +14,22 @@ from narvl.models.narvl import NARVLModel
 
 
 class FixedLogits(NARVLModel):
-    """Gives back the ``logits`` of its input, as if a network had computed them."""
+    """Gives back the ``logits`` of its input, as if a network had computed them; ``inner`` are those of its layers."""
 
     def __init__(self, blank: int, alignment: str) -> None:
         torch.nn.Module.__init__(self)
         self.blank = blank
         self.alignment = alignment
+        self.decoder = Namespace(layers=range(3))
 
-    def forward(self, logits: Tensor, padding: Tensor | None = None) -> tuple[Tensor, dict[str, Any]]:  # type: ignore[override]
-        return logits, {"padding": padding}
+    def forward(  # type: ignore[override]
+        self,
+        logits: Tensor,
+        padding: Tensor | None = None,
+        inner: Sequence[Tensor] = (),
+        intermediate: Sequence[int] = (),
+    ) -> tuple[Tensor, dict[str, Any]]:
+        return logits, {"padding": padding, "intermediate": [inner[layer - 1] for layer in intermediate]}
 
 
 @pytest.fixture(scope="session")

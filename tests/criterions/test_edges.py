@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from narvl.criterions._parallel import ParallelCriterion
-from narvl.criterions.query_cross_entropy import QueryCrossEntropyCriterion
-from narvl.criterions.query_ctc import QueryCTCCriterion
+from narvl.criterions.query_cross_entropy import QueryCrossEntropyConfig, QueryCrossEntropyCriterion
+from narvl.criterions.query_ctc import QueryCTCConfig, QueryCTCCriterion
 
 CLASSES, BLANK, EOS, PAD = 6, 5, 2, 1
 MODELS = {
@@ -36,9 +36,11 @@ class TestLosses:
     def run(self, request: pytest.FixtureRequest, fixed_logits: Any, make_sample: Callable) -> Callable:
         """Compute loss, sample size, log and the logits' gradient: ``run(logits, targets)``."""
         if request.param == "query_ctc":
-            criterion: ParallelCriterion = QueryCTCCriterion(None, 0.1)
+            criterion: ParallelCriterion = QueryCTCCriterion(QueryCTCConfig(label_smoothing=0.1), None)
         else:
-            criterion = QueryCrossEntropyCriterion(None, 0.1, "blank")
+            criterion = QueryCrossEntropyCriterion(
+                QueryCrossEntropyConfig(label_smoothing=0.1, unused_queries="blank"), None
+            )
         model = fixed_logits(BLANK, criterion.alignment)
 
         def compute(logits: Tensor, targets: list[list[int]]) -> tuple[Tensor, int, dict[str, Any], Tensor]:

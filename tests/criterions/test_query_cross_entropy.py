@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from narvl.criterions.query_cross_entropy import QueryCrossEntropyCriterion, query_cross_entropy_loss
+from narvl.criterions.query_cross_entropy import (
+    QueryCrossEntropyConfig,
+    QueryCrossEntropyCriterion,
+    query_cross_entropy_loss,
+)
 from narvl.errors import UsageError
 
 BLANK = 5
@@ -98,7 +102,8 @@ class TestCriterion:
     def test_options_arrive(self, fixed_logits: Any, make_sample: Callable[..., dict[str, Any]]) -> None:
         sample = make_sample(PROBABILITIES.log().unsqueeze(0), [[3, 2]], weight=torch.tensor([0.5]))
         for unused, train in (("blank", True), ("ignore", False)):
-            criterion = QueryCrossEntropyCriterion(None, 0.1, unused)
+            cfg = QueryCrossEntropyConfig(label_smoothing=0.1, unused_queries=unused)
+            criterion = QueryCrossEntropyCriterion(cfg, None)
             value, size, log = criterion(fixed_logits(BLANK, "position"), sample)
             expected = loss([[3, 2]], label_smoothing=0.1, train_unused=train)
             assert float(value) == pytest.approx(0.5 * float(expected.loss))
@@ -109,4 +114,4 @@ class TestCriterion:
         with pytest.raises(
             UsageError, match="--criterion query_cross_entropy trains queries for --alignment position, but the model"
         ):
-            QueryCrossEntropyCriterion(None, 0.0, "blank")(fixed_logits(BLANK, "ctc"), sample)
+            QueryCrossEntropyCriterion(QueryCrossEntropyConfig(), None)(fixed_logits(BLANK, "ctc"), sample)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from narvl.criterions.query_ctc import QueryCTCCriterion, queries_needed, query_ctc_loss
+from narvl.criterions.query_ctc import QueryCTCConfig, QueryCTCCriterion, queries_needed, query_ctc_loss
 from narvl.errors import UsageError
 
 #: Classes of the small cases: </s> = 2, tokens 3 and 4, blank 5 (the last); <s>, <pad> are 0, 1.
@@ -138,7 +138,10 @@ class TestGradient:
         self, fixed_logits: Any, make_sample: MakeSample, smoothing: float, weights: list[float]
     ) -> None:
         """Of the criterion as trained: weights multiply losses, not log-probabilities, whose gradient is wrong then."""
-        criterion, model = QueryCTCCriterion(None, smoothing), fixed_logits(BLANK, "ctc")
+        criterion, model = (
+            QueryCTCCriterion(QueryCTCConfig(label_smoothing=smoothing), None),
+            fixed_logits(BLANK, "ctc"),
+        )
 
         def loss(logits: Tensor) -> Tensor:
             sample = make_sample(logits, self.TARGETS, weight=torch.tensor(weights, dtype=torch.float64))
@@ -159,7 +162,7 @@ class TestGradient:
         said = torch.tensor([[10, 313, 59457, 2, 59457, 59457]])
         logits = torch.zeros(1, 6, 59458).scatter(2, said.unsqueeze(2), 25.0).requires_grad_()
         sample = make_sample(logits, [[10, 313, 2]], weight=torch.tensor([0.3]))
-        loss, _, _ = QueryCTCCriterion(None, 0.0)(fixed_logits(59457, "ctc"), sample)
+        loss, _, _ = QueryCTCCriterion(QueryCTCConfig(), None)(fixed_logits(59457, "ctc"), sample)
         loss.backward()
         assert logits.grad is not None
         assert float(logits.grad.norm()) < 1e-4
@@ -203,7 +206,7 @@ class TestBatches:
         self, fixed_logits: Any, make_sample: MakeSample, logits: Tensor, cut: int, weighted: bool
     ) -> None:
         """fairseq adds the gradients of parts (or ranks) and divides by the sum of their sample sizes."""
-        criterion, model = QueryCTCCriterion(None, 0.1), fixed_logits(BLANK, "ctc")
+        criterion, model = QueryCTCCriterion(QueryCTCConfig(label_smoothing=0.1), None), fixed_logits(BLANK, "ctc")
         weights = torch.tensor([0.3, 1.0, 0.6, 0.9, 1.0])
 
         def run(begin: int, end: int) -> tuple[Tensor, int, dict[str, Any]]:
@@ -223,7 +226,7 @@ class TestBatches:
     def test_unreachable_targets_are_counted_and_left_out(
         self, fixed_logits: Any, make_sample: MakeSample, logits: Tensor
     ) -> None:
-        criterion, model = QueryCTCCriterion(None, 0.1), fixed_logits(BLANK, "ctc")
+        criterion, model = QueryCTCCriterion(QueryCTCConfig(label_smoothing=0.1), None), fixed_logits(BLANK, "ctc")
         logits.requires_grad_()
         loss, size, log = criterion(model, make_sample(logits, self.TARGETS))
         assert (size, log["sample_size"], log["unreachable"], log["nsentences"], log["ntokens"]) == (4, 4, 1, 5, 15)
@@ -238,13 +241,13 @@ class TestBatches:
         self, fixed_logits: Any, make_sample: MakeSample, logits: Tensor
     ) -> None:
         logits.requires_grad_()
-        criterion, model = QueryCTCCriterion(None, 0.1), fixed_logits(BLANK, "ctc")
+        criterion, model = QueryCTCCriterion(QueryCTCConfig(label_smoothing=0.1), None), fixed_logits(BLANK, "ctc")
         loss, size, log = criterion(model, make_sample(logits[4:], self.TARGETS[4:]))
         assert (float(loss.detach()), size, log["unreachable"]) == (0.0, 0, 1)
         assert not torch.autograd.grad(loss, logits)[0].any()
 
     def test_losses_apart(self, fixed_logits: Any, make_sample: MakeSample, logits: Tensor) -> None:
-        criterion, model = QueryCTCCriterion(None, 0.1), fixed_logits(BLANK, "ctc")
+        criterion, model = QueryCTCCriterion(QueryCTCConfig(label_smoothing=0.1), None), fixed_logits(BLANK, "ctc")
         sample = make_sample(logits, self.TARGETS)
         apart, together = criterion(model, sample, reduce=False)[0], criterion(model, sample)[0]
         assert apart.shape == (5,)
@@ -270,26 +273,26 @@ class TestHalfPrecision:
 
 class TestCriterion:
     def test_nothing_reachable_is_an_error(self, fixed_logits: Any, make_sample: MakeSample) -> None:
-        criterion, model = QueryCTCCriterion(None, 0.0), fixed_logits(BLANK, "ctc")
+        criterion, model = QueryCTCCriterion(QueryCTCConfig(), None), fixed_logits(BLANK, "ctc")
         sample = make_sample(random_logits(4, 2, CLASSES), [[3, 3, 2], [3, 4, 2], [3, 4, 3, 2], [4, 4, 2]])
         criterion(model, sample)
         with pytest.raises(UsageError, match="--num-queries 2: not one of the 8 targets .* batch needs 3 queries"):
             criterion(model, sample)
 
     def test_one_reachable_target_is_enough(self, fixed_logits: Any, make_sample: MakeSample) -> None:
-        criterion, model = QueryCTCCriterion(None, 0.0), fixed_logits(BLANK, "ctc")
+        criterion, model = QueryCTCCriterion(QueryCTCConfig(), None), fixed_logits(BLANK, "ctc")
         criterion(model, make_sample(random_logits(1, 2, CLASSES), [[2]]))
         for _ in range(3):
             criterion(model, make_sample(random_logits(4, 2, CLASSES), [[3, 3, 2]] * 4))
 
     def test_validation_is_never_stopped(self, fixed_logits: Any, make_sample: MakeSample) -> None:
-        criterion, model = QueryCTCCriterion(None, 0.0), fixed_logits(BLANK, "ctc").eval()
+        criterion, model = QueryCTCCriterion(QueryCTCConfig(), None), fixed_logits(BLANK, "ctc").eval()
         for _ in range(3):
             _, size, log = criterion(model, make_sample(random_logits(4, 2, CLASSES), [[3, 3, 2]] * 4))
             assert (size, log["unreachable"]) == (0, 4)
 
     def test_positions_without_output_do_not_count(self, fixed_logits: Any, make_sample: MakeSample) -> None:
-        criterion, model = QueryCTCCriterion(None, 0.0), fixed_logits(BLANK, "ctc")
+        criterion, model = QueryCTCCriterion(QueryCTCConfig(), None), fixed_logits(BLANK, "ctc")
         logits = random_logits(1, 6, CLASSES)
         sample = make_sample(logits, [[3, 2]])
         sample["net_input"]["padding"] = torch.tensor([[False] * 4 + [True] * 2])
@@ -299,19 +302,19 @@ class TestCriterion:
     def test_wrong_models_are_refused(self, fixed_logits: Any, make_sample: MakeSample) -> None:
         sample = make_sample(random_logits(1, 2, CLASSES), [[2]])
         with pytest.raises(UsageError, match="--criterion query_ctc trains the parallel model: give --arch narvl_"):
-            QueryCTCCriterion(None, 0.0)(torch.nn.Linear(1, 1), sample)
+            QueryCTCCriterion(QueryCTCConfig(), None)(torch.nn.Linear(1, 1), sample)
         with pytest.raises(UsageError, match="Add --alignment ctc"):
-            QueryCTCCriterion(None, 0.0)(fixed_logits(BLANK, "position"), sample)
+            QueryCTCCriterion(QueryCTCConfig(), None)(fixed_logits(BLANK, "position"), sample)
 
     @pytest.mark.parametrize("value", [-0.1, 1.0])
     def test_label_smoothing_out_of_range(self, value: float) -> None:
         with pytest.raises(UsageError, match=f"--label-smoothing {value}"):
-            QueryCTCCriterion(None, value)
+            QueryCTCCriterion(QueryCTCConfig(label_smoothing=value), None)
 
     def test_logged_values(self, fixed_logits: Any, make_sample: MakeSample) -> None:
         from fairseq.logging import metrics
 
-        criterion, model = QueryCTCCriterion(None, 0.1), fixed_logits(BLANK, "ctc")
+        criterion, model = QueryCTCCriterion(QueryCTCConfig(label_smoothing=0.1), None), fixed_logits(BLANK, "ctc")
         logits = random_logits(3, 4, CLASSES)
         batches = [make_sample(logits[:2], [[3, 2], [3, 3, 3, 2]]), make_sample(logits[2:], [[4, 2]])]
         runs = [criterion(model, batch) for batch in batches]
@@ -321,3 +324,44 @@ class TestCriterion:
         assert values["loss"] == pytest.approx(float(runs[0][0] + runs[1][0]) / 2 / math.log(2), abs=1e-3)
         assert values["unreachable"] == pytest.approx(1 / 3, abs=1e-4)
         assert criterion.logging_outputs_can_be_summed()
+
+
+class TestIntermediateLayers:
+    def batch(self, make_sample: Any, layers: int = 2) -> dict[str, Any]:
+        torch.manual_seed(4)
+        logits, *inner = (torch.randn(3, 6, BLANK + 1) for _ in range(layers + 1))
+        sample: dict[str, Any] = make_sample(logits, [[3, 4, 2], [5, 2], [3] * 9])
+        sample["net_input"]["inner"] = inner
+        sample["weight"] = torch.tensor([1.0, 0.5, 1.0])
+        return sample
+
+    def test_loss_is_shared_between_the_last_layer_and_the_mean_of_the_others(
+        self, fixed_logits: Any, make_sample: Any
+    ) -> None:
+        sample, model = self.batch(make_sample), fixed_logits(BLANK, "ctc")
+        plain = QueryCTCCriterion(QueryCTCConfig(), None)
+        parts = []
+        for logits in (sample["net_input"]["logits"], *sample["net_input"]["inner"]):
+            parts.append(plain(model, {**sample, "net_input": {"logits": logits}})[0])
+        cfg = QueryCTCConfig(intermediate_layers=[1, 2], intermediate_weight=0.4)
+        loss, size, log = QueryCTCCriterion(cfg, None)(model, sample)
+        assert torch.allclose(loss, 0.6 * parts[0] + 0.4 * (parts[1] + parts[2]) / 2)
+        assert (size, log["unreachable"]) == (2, 1), "targets are counted once, not once a layer"
+        one = QueryCTCCriterion(QueryCTCConfig(intermediate_layers=[2], intermediate_weight=0.4), None)
+        assert torch.allclose(one(model, sample)[0], 0.6 * parts[0] + 0.4 * parts[2])
+
+    def test_validation_judges_the_last_layer_alone(self, fixed_logits: Any, make_sample: Any) -> None:
+        sample, model = self.batch(make_sample), fixed_logits(BLANK, "ctc").eval()
+        deep = QueryCTCCriterion(QueryCTCConfig(intermediate_layers=[1, 2]), None)
+        assert torch.equal(deep(model, sample)[0], QueryCTCCriterion(QueryCTCConfig(), None)(model, sample)[0])
+
+    @pytest.mark.parametrize("layer", [0, 3, -1])
+    def test_layer_that_the_decoder_has_not(self, layer: int, fixed_logits: Any, make_sample: Any) -> None:
+        criterion = QueryCTCCriterion(QueryCTCConfig(intermediate_layers=[layer]), None)
+        with pytest.raises(UsageError, match=f"--intermediate-layers {layer}: the decoder has 3 layers.*1 to 2"):
+            criterion(fixed_logits(BLANK, "ctc"), self.batch(make_sample))
+
+    @pytest.mark.parametrize("weight", [0.0, 1.0, -1.0, float("nan")])
+    def test_weight_out_of_range(self, weight: float) -> None:
+        with pytest.raises(UsageError, match=f"--intermediate-weight {weight}: give a value between 0 and 1"):
+            QueryCTCCriterion(QueryCTCConfig(intermediate_layers=[1], intermediate_weight=weight), None)

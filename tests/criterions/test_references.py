@@ -13,7 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from narvl.criterions.query_ctc import QueryCTCCriterion, References, marginal_query_ctc_loss, query_ctc_loss
+from narvl.criterions.query_ctc import (
+    QueryCTCConfig,
+    QueryCTCCriterion,
+    References,
+    marginal_query_ctc_loss,
+    query_ctc_loss,
+)
 from narvl.errors import UsageError
 
 #: Classes: </s> = 2, tokens 3 and 4, blank 5 (the last); <s>, <pad> are 0, 1.
@@ -158,7 +164,8 @@ class TestCriterion:
         logits = random_logits(4, 5, CLASSES)
         tables = vars(tabulated(BATCH))
         sample = make_sample(logits, [list(row[0][0]) for row in BATCH], references=tables)
-        loss, size, log = QueryCTCCriterion(None, 0.1, 0.5)(fixed_logits(BLANK, "ctc"), sample)
+        criterion = QueryCTCCriterion(QueryCTCConfig(label_smoothing=0.1, reference_temperature=0.5), None)
+        loss, size, log = criterion(fixed_logits(BLANK, "ctc"), sample)
         expected = marginal_query_ctc_loss(logits, References(**tables), BLANK, 0.5, 0.1)
         torch.testing.assert_close(loss, expected.loss.sum())
         assert (size, log["unreachable"]) == (3, 1)
@@ -166,4 +173,4 @@ class TestCriterion:
     @pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
     def test_temperature_out_of_range(self, value: float) -> None:
         with pytest.raises(UsageError, match=f"--reference-temperature {value}: give a value above 0"):
-            QueryCTCCriterion(None, 0.0, value)
+            QueryCTCCriterion(QueryCTCConfig(reference_temperature=value), None)

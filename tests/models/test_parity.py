@@ -170,9 +170,9 @@ def with_queries(model: Any, count: int) -> Iterator[None]:
 
 def run_loss(narvl: System, job: dict[str, Any]) -> SimpleNamespace:
     """The job's loss by our criterion, after backward: means over the samples as the reference logs them."""
-    from narvl.criterions.query_ctc import QueryCTCCriterion
+    from narvl.criterions.query_ctc import QueryCTCConfig, QueryCTCCriterion
 
-    criterion = QueryCTCCriterion(narvl.task, job["label_smoothing"])
+    criterion = QueryCTCCriterion(QueryCTCConfig(label_smoothing=job["label_smoothing"]), narvl.task)
     target = job["target"]
     sample = {
         "net_input": narvl.net_input("sq128"),
