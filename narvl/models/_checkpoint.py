@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 TOKENS = "encoder.embed_tokens.weight"
 BLANK = "decoder.blank_embed.weight"
 QUERIES = "decoder.query_embed.weight"
+#: What a parallel model may have beyond an autoregressive one's weights, fresh where a checkpoint lacks it.
+_ADDED = (QUERIES, BLANK, "decoder.condition.weight", "decoder.condition.bias")
 
 #: Names that repeat ``TOKENS``: one table serves encoder input, decoder input and output.
 TIED = ("decoder.embed_tokens.weight", "decoder.output_projection.weight")
@@ -34,8 +36,8 @@ def convert_state_dict(state: dict[str, Any], own: dict[str, Tensor]) -> None:
     """Turn a checkpoint's state dict into one that fits the model, in place.
 
     Accepted: our own names, the reference's names for OFA (V token rows) and NARVL (V + 1 rows, the blank last), and an
-    OFA checkpoint for a NARVL model, whose queries and blank then keep their fresh values. Queries of another number
-    are cut, or extended with fresh ones. What was loaded, added and resized is logged.
+    OFA checkpoint for a NARVL model, whose queries, blank and self-conditioning then keep their fresh values. Queries
+    of another number are cut, or extended with fresh ones. What was loaded, added and resized is logged.
 
     Args:
         state: parameter names and tensors, changed in place.
@@ -49,7 +51,7 @@ def convert_state_dict(state: dict[str, Any], own: dict[str, Tensor]) -> None:
     resized: list[str] = []
     if BLANK in own and TOKENS in state:
         _split_blank(state, own[TOKENS].size(0))
-        for name in (QUERIES, BLANK):
+        for name in _ADDED:
             if name in own and name not in state:
                 state[name] = own[name].clone()
                 added.append(f"{name} {tuple(own[name].shape)}")

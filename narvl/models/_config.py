@@ -141,6 +141,13 @@ class NARVLConfig(OFAConfig):
             " blanks (query i says token i, for --criterion query_cross_entropy)"
         },
     )
+    self_conditioned_layers: List[int] = field(
+        default_factory=list,
+        metadata={
+            "help": "decoder layers below the last, counted from 1, whose predictions the next layer reads (beyond the"
+            " paper); train them by the same --intermediate-layers"
+        },
+    )
 
 
 def complete(cfg: Any, config: type[OFAConfig]) -> None:

@@ -44,13 +44,20 @@ class NARVLModel(OFAModel):
         """Build the model for a task's dictionary (fairseq's entry point).
 
         Raises:
-            UsageError: ``--num-queries`` is outside the position table.
+            UsageError: ``--num-queries`` is outside the position table, or one of ``--self-conditioned-layers`` is not
+                below the last.
         """
         complete(cfg, NARVLConfig)
         if not 1 <= cfg.num_queries <= cfg.max_target_positions:
             raise UsageError(
                 f"--num-queries {cfg.num_queries}: give 1 to {cfg.max_target_positions} (--max-target-positions)."
             )
+        for layer in cfg.self_conditioned_layers:
+            if not 1 <= layer < cfg.decoder_layers:
+                raise UsageError(
+                    f"--self-conditioned-layers {layer}: a layer above must read it. With --decoder-layers "
+                    f"{cfg.decoder_layers}, give layers from 1 to {cfg.decoder_layers - 1}."
+                )
         dictionary = task.target_dictionary
         tokens = build_token_table(cfg, dictionary)
         model = cls(OFAEncoder(cfg, dictionary, tokens), NARVLDecoder(cfg, dictionary, tokens))

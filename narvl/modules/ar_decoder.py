@@ -121,13 +121,12 @@ class OFADecoder(FairseqIncrementalDecoder, DecoderStack):
         padding = tokens.eq(self.padding_idx)
         padded = padding if bool(padding.any()) else None
         self_biases = [mask_keys(bias.masked_fill(future, float("-inf")), padded) for bias in self_biases]
-        outputs = self.run_layers(
+        return self.run_layers(
             self.embed(self.embed_tokens(tokens)),
             self_biases,
             mask_keys(cross_bias, encoder_out.padding),
             self.attended(encoder_out, length),
         )
-        return self.layer_norm(outputs[-1])
 
     def begin(
         self, encoder_out: EncoderOutput, incremental_state: dict[str, Any], positions: int, hypotheses: int
@@ -167,14 +166,13 @@ class OFADecoder(FairseqIncrementalDecoder, DecoderStack):
             self_biases, cross_bias = self._biases(encoder_out, cache.padding, 2 * (length - 1))
             cache = replace(cache, self_biases=self_biases, cross_bias=cross_bias)
         cache = incremental_state[_CACHE] = replace(cache, past=cache.past.extended())
-        outputs = self.run_layers(
+        return self.run_layers(
             self.embed(self.embed_tokens(tokens[:, -1:])),
             [bias[:, :, length - 1 : length, :length] for bias in cache.self_biases],
             cache.cross_bias[:, :, length - 1 : length],
             cache.cross,
             cache.past,
         )
-        return self.layer_norm(outputs[-1])
 
     def reorder(self, incremental_state: dict[str, Any], order: Tensor, sentences: Tensor | None = None) -> None:
         """Keep or repeat hypotheses.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
@@ -121,14 +121,24 @@ class DecoderStack(nn.Module):
         cross_bias: Tensor,
         cross: Sequence[Attended],
         past: SelfCache | None = None,
-    ) -> list[Tensor]:
-        """Run all layers over an embedded sequence (B, T, D); return what each leaves, before the last LayerNorm."""
-        outputs = []
+        feed_back: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Run all layers and the last LayerNorm over an embedded sequence (B, T, D).
+
+        Args:
+            x: the sequence.
+            self_biases: of each layer, see ``position_biases``.
+            cross_bias: of all layers.
+            cross: what each layer attends to of the encoder.
+            past: what the layers keep of earlier positions.
+            feed_back: is given each layer's number, from 1, and what it leaves (B, T, D); returns what the next reads.
+        """
         for index, layer in enumerate(self.layers):
             arguments = (x, self_biases[index], cross[index], cross_bias, None if past is None else past[index])
             x = recomputed(layer, *arguments) if self.checkpoint and self.training else layer(*arguments)
-            outputs.append(x)
-        return outputs
+            if feed_back is not None:
+                x = feed_back(index + 1, x)
+        return self.layer_norm(x)
 
     def embed(self, x: Tensor) -> Tensor:
         """Normalise a decoder input (B, T, D): tokens and queries alike."""

@@ -28,6 +28,10 @@ class NARVLDecoder(FairseqDecoder, DecoderStack):
     The blank is a class of the output alone, never an input token: it has a row of its own, beside the shared token
     table, as the last of V + 1 logits. It therefore trains where the table is frozen (``--freeze-embedding``).
 
+    After the self-conditioned layers the expected embedding of what the layer predicts is added, projected, to what the
+    next layer reads (Nozaki and Komatsu, Interspeech 2021, for CTC over speech): queries learn of each other's words
+    before the last layer chooses, in the same one pass.
+
     Args:
         cfg: the model's configuration.
         dictionary: the vocabulary without the blank (V symbols).
@@ -43,6 +47,12 @@ class NARVLDecoder(FairseqDecoder, DecoderStack):
             nn.init.normal_(self.query_embed.weight, std=0.02)
         self.blank_embed = nn.Embedding(1, width)
         nn.init.normal_(self.blank_embed.weight, std=width**-0.5)
+        self.self_conditioned = frozenset(cfg.self_conditioned_layers)
+        # It starts from nothing: a model that was trained without goes on as it was.
+        self.condition = nn.Linear(width, width) if self.self_conditioned else None
+        if self.condition is not None:
+            nn.init.zeros_(self.condition.weight)
+            nn.init.zeros_(self.condition.bias)
 
     def forward(
         self,
@@ -62,22 +72,43 @@ class NARVLDecoder(FairseqDecoder, DecoderStack):
         Returns:
             Logits (B, N, K + 1), the blank last, and ``extra``. Its ``padding`` (B, N) is True at positions that carry
             no output, or None: queries are never padded; an encoder sequence as input may be. Its ``intermediate`` has
-            the logits after each of those layers.
+            the logits after each of those layers (B, N, V + 1).
         """
-        outputs, padding = self._outputs(encoder_out)
-        below = [self._logits(outputs[layer - 1], vocabulary) for layer in intermediate]
-        return self._logits(outputs[-1], vocabulary), {"padding": padding, "intermediate": below}
+        predicted: dict[int, Tensor] = {}
 
-    def _logits(self, x: Tensor, vocabulary: OutputVocabulary | None) -> Tensor:
-        features = self.layer_norm(x)
+        def feed_back(layer: int, x: Tensor) -> Tensor:
+            if layer in self.self_conditioned or layer in intermediate:
+                predicted[layer] = self._logits(self.layer_norm(x))
+            return x + self._expected(predicted[layer]) if layer in self.self_conditioned else x
+
+        x, padding = self._input(encoder_out)
+        self_biases, cross_bias = self.position_biases(x.size(1), encoder_out.positions)
+        features = self.run_layers(
+            x,
+            [mask_keys(bias, padding) for bias in self_biases],
+            mask_keys(cross_bias, encoder_out.padding),
+            self.attended(encoder_out, x.size(1)),
+            feed_back=feed_back if self.self_conditioned or intermediate else None,
+        )
+        below = [predicted[layer] for layer in intermediate]
+        return self._logits(features, vocabulary), {"padding": padding, "intermediate": below}
+
+    def _logits(self, features: Tensor, vocabulary: OutputVocabulary | None = None) -> Tensor:
         table, blank = self.embed_tokens.weight, self.blank_embed.weight
         if vocabulary is not None:
             return vocabulary.logits(features, table, blank)
         return torch.cat([F.linear(features, table), F.linear(features, blank)], dim=-1)
 
-    def _outputs(self, encoder_out: EncoderOutput) -> tuple[list[Tensor], Tensor | None]:
-        """Compute what each layer leaves (B, N, D), and ``padding`` as in ``forward``."""
-        states = encoder_out.states
+    def _expected(self, logits: Tensor) -> Tensor:
+        """Project the expected embedding of what a layer predicts (B, N, D)."""
+        assert self.condition is not None
+        shares = logits.softmax(dim=-1)
+        expected = shares[..., :-1] @ self.embed_tokens.weight + shares[..., -1:] * self.blank_embed.weight
+        projected: Tensor = self.condition(expected)
+        return projected
+
+    def _input(self, encoder_out: EncoderOutput) -> tuple[Tensor, Tensor | None]:
+        """Embed what the first layer reads (B, N, D); ``padding`` as in ``forward``."""
         padding = None
         if self.query_embed is not None:
             x = self.query_embed.weight.unsqueeze(0)
@@ -88,15 +119,7 @@ class NARVLDecoder(FairseqDecoder, DecoderStack):
                     f"--decoder-input encoder: the input has {x.size(1)} positions, --max-target-positions allows "
                     f"{self.max_target_positions}. Raise it or lower --patch-image-size."
                 )
-        x = self.embed(x.expand(states.size(0), -1, -1))
-        self_biases, cross_bias = self.position_biases(x.size(1), encoder_out.positions)
-        outputs = self.run_layers(
-            x,
-            [mask_keys(bias, padding) for bias in self_biases],
-            mask_keys(cross_bias, encoder_out.padding),
-            self.attended(encoder_out, x.size(1)),
-        )
-        return outputs, padding
+        return self.embed(x.expand(encoder_out.states.size(0), -1, -1)), padding
 
     def max_positions(self) -> int:
         """Return the longest output, in tokens."""
