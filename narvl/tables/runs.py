@@ -136,6 +136,7 @@ class Runs:
         size: str = "",
         teacher_size: str = "",
         all_references: bool = False,
+        alone: bool = False,
     ) -> Trained:
         """Train the parallel model.
 
@@ -148,13 +149,16 @@ class Runs:
             size: of the model; the scale's base by default.
             teacher_size: of its teacher; the model's own by default.
             all_references: learn all right outputs of a row at once; without a teacher's texts.
+            alone: start from no autoregressive model of the task either: from pretraining, or from nothing.
         """
         size = size or self.scale.base
         start, needs = self._start(dataset.task, size)
         data = self.grouped(dataset) if all_references else self.data(dataset)
         if all_references:
             flags = ("--references", "all", *flags)
-        if dataset.task in DISTILLED and (distil or self.scale.weights is None):
+        if alone:
+            flags = (*self.scale.alone.get(dataset.task, ()), *flags)
+        elif dataset.task in DISTILLED and (distil or self.scale.weights is None):
             if distil:
                 data = self.distilled(self.teacher(dataset, seed, teacher_size or size))
             if self.scale.weights is None or not teacher_size:

@@ -55,6 +55,9 @@ class Scale:
         vocabulary: symbols of the token table.
         training_rows: of each data set, where recipes need to know.
         timed_on_cpu: whether latency is measured without a GPU.
+        alone: flags of a parallel model that is trained without an autoregressive one for its task: on scenes as many
+            updates as teacher and student have together.
+        middle: decoder layer, counted from 1, that may learn to say the target too.
         weights: folder of OFA's checkpoints, from which every model starts; None where models are trained from scratch.
         data: folder of the data sets; None where they are made.
     """
@@ -70,6 +73,8 @@ class Scale:
     vocabulary: int
     training_rows: Mapping[str, int]
     timed_on_cpu: bool
+    alone: Mapping[str, tuple[str, ...]]
+    middle: int
     weights: Path | None = None
     data: Path | None = None
 
@@ -107,6 +112,11 @@ def scenes() -> Scale:
         vocabulary=250,
         training_rows={},
         timed_on_cpu=True,
+        alone={
+            "captioning": ("--lr", "2e-3", "--total-num-update", "1650", "--max-update", "1650"),
+            "vqa": ("--total-num-update", "1200", "--max-update", "1200"),
+        },
+        middle=1,
     )
 
 
@@ -139,6 +149,8 @@ def paper(data: Path, weights: Path) -> Scale:
         vocabulary=59_457,
         training_rows={name: size.splits["train"].rows or 0 for name, size in sizes.items()},
         timed_on_cpu=False,
+        alone={},
+        middle=3,
         weights=weights,
         data=data,
     )
