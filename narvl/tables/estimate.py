@@ -16,7 +16,7 @@ from narvl.tables.scales import Scale
 
 #: Operations a second that a training reaches: of one CPU core (measured, nano), and of an A100 by its half-precision
 #: peak of 312e12 and a utilisation of 30%, an assumption.
-CPU_RATE, GPU_RATE = 35e9, 0.3 * 312e12
+CPU_RATE, GPU_RATE = 55e9, 0.3 * 312e12
 
 # Tokens of a typical prompt, and of an autoregressive model's answer.
 _PROMPT = 20
