@@ -44,6 +44,8 @@ class Step:
         size: of the model.
         precision: ``float32``; ``amp``, autocast to bfloat16; ``bfloat16``, weights and optimiser's state in it too.
         checkpointing: recompute activations in the backward pass.
+        settings: of the model, beside its size.
+        loss: settings of NARVL's criterion.
         parts: milliseconds of each step's parts.
     """
 
@@ -53,20 +55,22 @@ class Step:
     checkpointing: bool
     device: torch.device
     seed: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    loss: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in PARTS})
 
     def __post_init__(self) -> None:
         from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
         from fairseq.optim.adam import Adam
 
-        settings: dict[str, Any] = {"checkpoint_activations": True} if self.checkpointing else {}
+        settings = {"checkpoint_activations": True, **self.settings} if self.checkpointing else self.settings
         workload = WORKLOADS["captioning"]
         self.model = build_model(self.family, self.size, workload, self.device, self.seed, **settings).train()
         if self.precision == "bfloat16":
             self.model.bfloat16()
         task = Namespace(target_dictionary=vocabulary().dictionary)
         self.criterion: Any = (
-            QueryCTCCriterion(QueryCTCConfig(label_smoothing=_SMOOTHING), task)
+            QueryCTCCriterion(QueryCTCConfig(label_smoothing=_SMOOTHING, **self.loss), task)
             if self.family == "narvl"
             else LabelSmoothedCrossEntropyCriterion(task, sentence_avg=False, label_smoothing=_SMOOTHING)
         ).train()

@@ -90,6 +90,8 @@ class Scale:
 def scenes() -> Scale:
     """Return the scale of the embedded scenes: nano models on a CPU."""
     small = "--embed-dim 64 --ffn-embed-dim 256 --attention-heads 2 --encoder-layers 1 --decoder-layers 1"
+    # One row an image makes short epochs: validation keeps to its number of updates.
+    longer = "--lr 2e-3 --total-num-update 1650 --max-update 1650 --save-interval 1000 --validate-interval 1000"
     wide = "--embed-dim 192 --ffn-embed-dim 768 --attention-heads 6 --encoder-layers 3 --decoder-layers 3"
     return Scale(
         name="scenes",
@@ -113,7 +115,7 @@ def scenes() -> Scale:
         training_rows={},
         timed_on_cpu=True,
         alone={
-            "captioning": ("--lr", "2e-3", "--total-num-update", "1650", "--max-update", "1650"),
+            "captioning": tuple(longer.split()),
             "vqa": ("--total-num-update", "1200", "--max-update", "1200"),
         },
         middle=1,

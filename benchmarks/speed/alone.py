@@ -1,0 +1,123 @@
+"""Times what learning without a teacher costs: an update of NARVL's training and an answer, step by step.
+
+The first is plain Q-CTC, of one reference an image. Then come all references at once, the middle layer's loss, and its
+prediction fed to the layers above (``--references all``, ``--intermediate-layers``, ``--self-conditioned-layers``; the
+captioning recipes' shapes). All take turns; a cost is the median of the rounds' ratios to plain Q-CTC.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from tabulate import tabulate
+
+from kit import record
+from kit.decoders import DECODERS
+from kit.workloads import SIZES, WORKLOADS, build_model, freeze, make_batch, prepare_for_inference
+from narvl.evaluation.latency import Contender, measure, spread
+from narvl.models._config import PRESETS
+from references import make_references
+from training import Step
+
+#: References of an image, as COCO has them.
+_REFERENCES = 5
+#: The first is what costs are ratios to.
+WAYS = ("plain", "all references", "intermediate", "self-conditioned")
+
+
+def settings(way: str, size: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a way's settings of the model and of the loss."""
+    middle = [PRESETS[size]["decoder_layers"] // 2]
+    loss = {"intermediate_layers": middle} if way in ("intermediate", "self-conditioned") else {}
+    return {"self_conditioned_layers": middle} if way == "self-conditioned" else {}, loss
+
+
+def batch_for(way: str, batch: int, side: int, device: torch.device, seed: int) -> dict[str, Any]:
+    """Make a batch, with all references where the way learns from them."""
+    workload = WORKLOADS["captioning"]
+    sample = make_batch(workload, batch, side, device, seed)
+    if way != "plain":
+        several = make_references(_REFERENCES, batch, workload.steps, 50_000, device)
+        sample["references"] = {"tokens": several.tokens, "lengths": several.lengths, "weights": several.weights}
+    return sample
+
+
+def ratios(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
+    """Return each contender's times and its cost beside the first's."""
+    base = np.array(contenders[0].total_ms)
+    rows = []
+    for contender in contenders:
+        times = np.array(contender.total_ms)
+        rows.append({"way": contender.name, "ms": spread(times), "cost": spread(times / base), "rounds": len(times)})
+    return rows
+
+
+def measure_cell(size: str, side: int, batch: int, device: torch.device, args: argparse.Namespace) -> dict[str, Any]:
+    """Time updates and answers on one configuration."""
+    updates, answers = [], []
+    for way in WAYS:
+        model_settings, loss_settings = settings(way, size)
+        step = Step("narvl", size, "float32", False, device, args.seed, settings=model_settings, loss=loss_settings)
+        sample = batch_for(way, batch, side, device, args.seed)
+        updates.append(Contender(way, "", None, step, lambda _, sample=sample: sample))
+    measure(updates, [None] * (1 + args.rounds), 1, device)
+    trained = ratios(updates)
+    del updates, step
+    build = DECODERS["narvl"].build
+    assert build is not None
+    for way in ("plain", "self-conditioned"):
+        workload = WORKLOADS["captioning"]
+        model = freeze(build_model("narvl", size, workload, device, args.seed, **settings(way, size)[0]))
+        prepare_for_inference(model, "float32")
+        generator = build(model, workload)
+        answers.append(
+            Contender(way, "", None, lambda batch, model=model, generator=generator: generator.generate([model], batch))
+        )
+    inputs = make_batch(WORKLOADS["captioning"], 1, side, device, args.seed)
+    measure(answers, [inputs] * (1 + 2 * args.rounds), 1, device)
+    return {"size": size, "side": side, "batch": batch, "updates": trained, "answers": ratios(answers)}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser."""
+    parser = record.build_parser(__doc__, "speed_alone")
+    record.add_device(parser)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["tiny"], help="model sizes")
+    parser.add_argument("--sides", nargs="+", type=record.positive, default=[384], help="image sides, in pixels")
+    parser.add_argument("--batches", nargs="+", type=record.positive, default=[4], help="batch sizes of the updates")
+    parser.add_argument(
+        "--rounds", type=record.positive, default=7, help="updates that count; answers are twice as many"
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Time every configuration that the results file lacks."""
+    device = record.device_of(args)
+    results = record.Results(args, device=args.device)
+    cells = {
+        f"{size} {side} {batch}": (size, side, batch)
+        for size, side, batch in product(args.sizes, args.sides, args.batches)
+    }
+    for key in results.wanted(list(cells)):
+        cell = measure_cell(*cells[key], device, args)
+        results.add(key, cell)
+        for what in ("updates", "answers"):
+            rows = [[row["way"], row["ms"]["median"], row["cost"]["median"]] for row in cell[what]]
+            headers = [f"{key}: {what}", "ms", "times plain"]
+            sys.stdout.write(tabulate(rows, headers=headers, floatfmt=".2f", tablefmt="github") + "\n\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    return record.execute(run, build_parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
