@@ -21,6 +21,11 @@ def fuzzing() -> str:
     return _section("fuzz", _fuzzing)
 
 
+def cases() -> str:
+    """Build the table of all cases, before the hardening and now."""
+    return _section("hardening_cases", _cases)
+
+
 def long_run() -> str:
     """Build the table of the long training's trends."""
     return _section("long_run", _long_run)
@@ -28,6 +33,7 @@ def long_run() -> str:
 
 #: By the names of the markers on the page.
 SECTIONS: dict[str, Callable[[], str]] = {
+    "hardening-cases": cases,
     "hardening-interruptions": interruptions,
     "hardening-fuzz": fuzzing,
     "hardening-long-run": long_run,
@@ -43,6 +49,16 @@ def _section(name: str, build: Callable[[dict[str, Any]], str]) -> str:
 
 def _table(headers: list[str], rows: list[list[Any]]) -> str:
     return tabulate(rows, headers=headers, tablefmt="github")
+
+
+def _cases(record: dict[str, Any]) -> str:
+    rows = []
+    for case, found in record["cases"].items():
+        before, now = found["before"], found["now"]
+        then = "not there" if before["not_there"] else str(before["failures"])
+        rows.append([case, now["tries"], then, now["failures"]])
+    headers = ["case", "tries", f"failures in {record['before']}", "failures now"]
+    return _table(headers, rows) + "\n\n*Not there*: the tests are of parts that the earlier version has not."
 
 
 def _interruptions(record: dict[str, Any]) -> str:

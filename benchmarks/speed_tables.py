@@ -42,6 +42,11 @@ def references() -> str:
     return _tables("speed_references", _references_table)
 
 
+def alone() -> str:
+    """Build the table of what learning without a teacher costs."""
+    return _tables("speed_alone", _alone_table)
+
+
 def training() -> str:
     """Build the table of training steps."""
     return _tables("speed_training", _training_table)
@@ -88,6 +93,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "speed-encoder": encoder,
     "speed-loss": loss,
     "speed-references": references,
+    "speed-alone": alone,
     "speed-training": training,
     "speed-loading": loading,
     "speed-generation": generation,
@@ -220,6 +226,21 @@ def _references_table(record: dict[str, Any]) -> str:
     return _table(headers, rows) + (
         "\n\n*Separate* adds up a loss for each reference, *together* is the loss of this page, *one reference* plain "
         "Q-CTC. The passes of the model that separate losses may need as well are not in these figures."
+    )
+
+
+def _alone_table(record: dict[str, Any]) -> str:
+    rows = []
+    for cell in record["cells"].values():
+        answers = {row["way"]: row for row in cell["answers"]}
+        for row in cell["updates"]:
+            times = [row, answers.get(row["way"], answers["plain"])]
+            cells = [f"{part['ms']['median']:.0f} ({part['cost']['median']:.2f}x)" for part in times]
+            rows.append([f"{cell['size']}, {cell['side']} px, batch {cell['batch']}: {row['way']}", *cells])
+    headers = ["captioning, each with what is above", "an update, ms (times plain)", "an answer, ms (times plain)"]
+    return _table(headers, rows) + (
+        "\n\n*Plain* is Q-CTC of one reference; answers are of one image. Up to *intermediate* the answering model is "
+        "the plain one."
     )
 
 

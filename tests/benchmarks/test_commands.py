@@ -14,6 +14,7 @@ import pytest
 import records
 import speed_tables
 
+import alone
 import encoder
 import floor
 import generation
@@ -25,7 +26,7 @@ import training
 from kit import plots
 
 PLOTS = importlib.util.find_spec("matplotlib") is not None
-COMMANDS = ("floor", "encoder", "latency", "loss", "references", "training", "loading", "generation")
+COMMANDS = ("floor", "encoder", "latency", "loss", "references", "alone", "training", "loading", "generation")
 
 
 def measure(module: Any, out: Path, *flags: object) -> dict[str, Any]:
@@ -142,6 +143,17 @@ def test_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row["name"] for row in cell["rows"]] == list(references.LOSSES)
     assert all(row["samples"] == 3 for row in cell["rows"])
     assert "3 references, N 8, batch 2: together" in table_of("speed-references", tmp_path, monkeypatch)
+
+
+def test_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ("--sizes", "nano", "--sides", 32, "--batches", 1, "--rounds", 2)
+    [cell] = measure(alone, tmp_path / "speed_alone.json", *flags)["cells"].values()
+    assert [row["way"] for row in cell["updates"]] == list(alone.WAYS)
+    assert [row["way"] for row in cell["answers"]] == ["plain", "self-conditioned"]
+    for what, rounds in (("updates", 2), ("answers", 4)):
+        assert cell[what][0]["cost"] == {"median": 1.0, "q1": 1.0, "q3": 1.0}
+        assert all(row["rounds"] == rounds and row["ms"]["median"] > 0 for row in cell[what])
+    assert "nano, 32 px, batch 1: self-conditioned" in table_of("speed-alone", tmp_path, monkeypatch)
 
 
 @pytest.mark.usefixtures("one_process")

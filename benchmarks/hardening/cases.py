@@ -1,0 +1,143 @@
+"""Runs the tests of each case of hardening in this version and in an earlier one: tries, failures before, failures now.
+
+The earlier version is checked out aside and gets today's tests. Tests that cannot even be loaded there (they are of
+parts that it has not) are told apart from those that fail.
+
+Usage: python benchmarks/hardening/cases.py [--before COMMIT] [--cases WORD...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tabulate import tabulate
+from tqdm import tqdm
+
+from narvl.provenance import provenance
+
+ROOT = Path(__file__).resolve().parents[2]
+#: The last version before the hardening.
+BEFORE = "7b91816"
+_END = "tests/end_to_end/"
+_DAMAGED = f"{_END}test_damaged_checkpoint.py::"
+_GUARDS = "tests/tasks/test_guards.py::"
+
+#: To each case the tests that try it.
+CASES: dict[str, tuple[str, ...]] = {
+    "a truncated or changed checkpoint is named, another one offered": (
+        f"{_DAMAGED}test_a_truncated_checkpoint_is_named_and_another_offered",
+    ),
+    "a pickle crafted to run something, as a checkpoint": (f"{_DAMAGED}test_a_crafted_pickle_runs_nothing",),
+    "settings in a checkpoint that fairseq evaluates": (f"{_DAMAGED}test_settings_that_fairseq_evaluates_run_nothing",),
+    "a pickle crafted to run something, as annotations": (
+        "tests/prepare/test_plain_pickle.py::test_calls_are_refused_and_run_nothing",
+    ),
+    "a start that does not exist": (f"{_DAMAGED}test_a_start_that_does_not_exist_is_named",),
+    "a finished training started again": (f"{_DAMAGED}test_a_finished_training_is_not_trained_on",),
+    "a data-loading worker that dies": (f"{_DAMAGED}test_the_death_of_a_worker_ends_the_training",),
+    "data-loading workers that stay after their epoch": (f"{_GUARDS}test_workers_end_with_their_epoch",),
+    "a full disk while a checkpoint is saved": (f"{_DAMAGED}test_a_full_disk_ends_the_training_with_a_word",),
+    "a killed training goes on to the same end": (f"{_END}test_restart.py",),
+    "a killed conversion goes on where it was": ("tests/prepare/test_staging.py",),
+    "the same weights from the same seed, whatever the workers": (f"{_END}test_determinism.py",),
+    "bad rows of training data": (f"{_END}test_bad_input.py",),
+    "hostile images": ("tests/data/test_image.py::TestBadImages", "tests/data/test_image.py::TestHostileImages"),
+    "a damaged row index": ("tests/data/test_tsv.py::TestStoredIndex",),
+    "names that lead out of a folder": (
+        "tests/prepare/test_photos.py::test_names_that_lead_out_of_the_folder_are_refused",
+    ),
+    "targets and prompts of padding, of one token, weights of a thousand": (
+        "tests/criterions/test_edges.py::TestModels",
+        "tests/criterions/test_edges.py::test_one_query_through_the_model",
+    ),
+    "losses and gradients that are no numbers": (f"{_GUARDS}TestBrokenLosses",),
+    "half precision overflows": (f"{_GUARDS}TestHalfPrecision",),
+    "batches that stand in for a share that has ended": (f"{_GUARDS}TestStandIns",),
+    "processes train as one": (f"{_END}test_distributed.py",),
+    "a process dies": (f"{_END}test_dead_ranks.py",),
+    "fairseq's traps": (f"{_END}test_fairseq_edges.py",),
+}
+
+
+def run_tests(tree: Path, tests: Sequence[str], folder: Path) -> dict[str, int]:
+    """Run tests in a tree, slow ones too, and count them: ``tries``, ``failures``, ``not_there``, ``skipped``."""
+    report = folder / "report.xml"
+    report.unlink(missing_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "", f"--junitxml={report}", *tests]
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+    if not report.is_file():
+        raise RuntimeError(
+            f"pytest ended with {done.returncode} in {tree}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
+    counts = dict.fromkeys(("tries", "failures", "not_there", "skipped"), 0)
+    for case in ElementTree.parse(report).iter("testcase"):
+        if any("collection failure" in (part.get("message") or "") for part in case):
+            counts["not_there"] += 1
+        elif any(part.tag == "skipped" for part in case):
+            counts["skipped"] += 1
+        else:
+            counts["tries"] += 1
+            counts["failures"] += any(part.tag in ("failure", "error") for part in case)
+    return counts
+
+
+def check_out(commit: str, folder: Path) -> Path:
+    """Write an earlier version aside, with today's tests."""
+    tree = folder / "before"
+    tree.mkdir()
+    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(tree)], input=archive, check=True)
+    shutil.rmtree(tree / "tests")
+    shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shared = ROOT.parent / "shared"
+    if shared.is_dir():
+        (folder / "shared").symlink_to(shared)
+    return tree
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", default=BEFORE, metavar="COMMIT", help=f"the earlier version (default: {BEFORE})")
+    parser.add_argument("--cases", nargs="+", metavar="WORD", help="only cases whose names have one of these")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=ROOT / "results" / "hardening_cases.json",
+        help="results file; what it holds of other cases stays (default: results/hardening_cases.json)",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is 1 where a test fails in this version."""
+    args = build_parser().parse_args(argv)
+    record = json.loads(args.out.read_text(encoding="utf-8")) if args.out.is_file() else {"cases": {}}
+    chosen = [case for case in CASES if not args.cases or any(word in case for word in args.cases)]
+    with tempfile.TemporaryDirectory() as folder:
+        before = check_out(args.before, Path(folder))
+        for case in tqdm(chosen, unit="case", disable=None):
+            now, then = (run_tests(tree, CASES[case], Path(folder)) for tree in (ROOT, before))
+            record["cases"][case] = {"tests": CASES[case], "before": then, "now": now}
+            record |= {"before": args.before, "provenance": provenance(None)}
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    found = [(case, record["cases"][case]) for case in chosen]
+    rows = [[case, part["now"]["tries"], part["before"]["failures"], part["now"]["failures"]] for case, part in found]
+    sys.stdout.write(tabulate(rows, headers=["case", "tries", "failures before", "failures now"], tablefmt="github"))
+    sys.stdout.write("\n")
+    return int(any(part["now"]["failures"] for _, part in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

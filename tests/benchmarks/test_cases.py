@@ -1,0 +1,72 @@
+"""The cases of hardening: their tests exist, and are counted rightly where some fail or cannot be loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import hardening_tables
+import pytest
+import records
+
+import cases
+
+_GOOD = """
+import pytest
+def test_good(): pass
+def test_bad(): assert False
+def test_left_out(): pytest.skip("not here")
+@pytest.mark.parametrize("n", [1, 2])
+def test_twice(n): assert n == 1
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    (folder / "test_some.py").write_text(_GOOD)
+    (folder / "test_newer.py").write_text("import what_came_later\ndef test_it(): pass\n")
+    return folder
+
+
+def test_counts(tree: Path, tmp_path: Path) -> None:
+    assert cases.run_tests(tree, ["test_some.py"], tmp_path) == {
+        "tries": 4,
+        "failures": 2,
+        "not_there": 0,
+        "skipped": 1,
+    }
+    assert cases.run_tests(tree, ["test_newer.py"], tmp_path) == {
+        "tries": 0,
+        "failures": 0,
+        "not_there": 1,
+        "skipped": 0,
+    }
+    with pytest.raises(RuntimeError, match="pytest ended with"):
+        cases.run_tests(tree, ["--no-such-flag"], tmp_path)
+
+
+def test_every_case_names_tests_that_exist() -> None:
+    for tests in cases.CASES.values():
+        for test in tests:
+            file, *names = test.split("::")
+            text = (cases.ROOT / file).read_text()
+            assert all(f"def {name}(" in text or f"class {name}" in text for name in names), test
+
+
+def test_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"tries": 3, "failures": 2, "not_there": 0, "skipped": 0}
+    found = {
+        "a": {"tests": [], "before": counts, "now": {**counts, "failures": 0}},
+        "b": {"tests": [], "before": {**counts, "not_there": 1}, "now": {**counts, "failures": 1}},
+    }
+    made = {"commit": "c" * 40, "seed": None, "machine": {"cpu": "x", "cores": 2, "accelerator": "none"}}
+    record = {"cases": found, "before": "abc", "provenance": made}
+    (tmp_path / "hardening_cases.json").write_text(json.dumps(record))
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    lines = hardening_tables.SECTIONS["hardening-cases"]().splitlines()
+    assert [line.split("|")[1:5] for line in lines[2:4]] == [
+        [" a      ", "       3 ", " 2                 ", "              0 "],
+        [" b      ", "       3 ", " not there         ", "              1 "],
+    ]
