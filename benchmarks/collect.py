@@ -2,9 +2,6 @@
 
 Usage: python benchmarks/collect.py quickstart RUN    (RUN: the quickstart's folder)
        python benchmarks/collect.py photos RUN        (RUN: the folder of benchmarks/photos.sh)
-       python benchmarks/collect.py blank RUN         (RUN: the folder of benchmarks/frozen_blank.sh)
-       python benchmarks/collect.py tasks RUN         (RUN: the folder of benchmarks/tasks.sh)
-       python benchmarks/collect.py grounding RUN     (RUN: the folder of benchmarks/grounding.sh)
        python benchmarks/collect.py precision RUN     (RUN: the folder of benchmarks/precision.sh)
 """
 
@@ -68,48 +65,6 @@ def photos(run: Path) -> None:
         write(name, record)
 
 
-def blank(run: Path) -> None:
-    """Collect the scores of both runs, with the blank trained and frozen."""
-    record: dict[str, Any] = {kind: read(run / kind / "scores-test.json") for kind in ("trained", "frozen")}
-    record["provenance"] = {
-        **record["trained"]["provenance"],
-        "command": "benchmarks/frozen_blank.sh QUICKSTART OUT",
-        "seed": seed_of(run / "trained" / "train.log"),
-    }
-    write("blank", record)
-
-
-def tasks(run: Path) -> None:
-    """Collect each task's report, table and latencies."""
-    record: dict[str, Any] = {"tasks": {}}
-    for report in sorted(run.glob("*/report/results.json")):
-        folder = report.parents[1]
-        found = read(report)
-        found["table"] = (report.parent / "table.md").read_text(encoding="utf-8")
-        found["latency"] = read(folder / "latency.json")
-        found["provenance"]["seed"] = seed_of(folder / "narvl" / "train.log")
-        found["kinds"] = read(run / "kinds.json")[folder.name]
-        record["tasks"][folder.name] = found
-        record["provenance"] = {**found["provenance"], "command": f"benchmarks/tasks.sh QUICKSTART {OUT}"}
-    write("tasks", record)
-
-
-def grounding(run: Path) -> None:
-    """Collect the ways of saying a box: scores, and the share of boxes that no path can say."""
-    record: dict[str, Any] = {}
-    for folder in sorted(path.parent for path in run.glob("*/scores-test.json")):
-        scores = read(folder / "scores-test.json")
-        log = run / folder.name.partition("_")[0] / "train.log"  # position5_greedy decodes what position5 trained
-        shares = re.findall(r"\| train \| .*?unreachable ([0-9.]+)", log.read_text(encoding="utf-8"))
-        record[folder.name] = {**scores, "unreachable": float(shares[-1]) if shares else None}
-        record["provenance"] = {
-            **scores["provenance"],
-            "command": f"benchmarks/grounding.sh DATA {OUT}",
-            "seed": seed_of(log),
-        }
-    write("grounding", record)
-
-
 def precision(run: Path) -> None:
     """Collect each model's scores in each precision, and how many of its texts are those of single precision."""
     record: dict[str, Any] = {"models": {}}
@@ -120,8 +75,7 @@ def precision(run: Path) -> None:
         scores["same"] = sum(other[row].text == generation.text for row, generation in single.items())
         model = f"{folder.parents[1].name} {folder.parent.name}"
         record["models"].setdefault(model, {})[folder.name] = scores
-        # The trainings' seed is that of benchmarks/tasks.sh.
-        record["provenance"] = {**scores["provenance"], "command": f"benchmarks/precision.sh TASKS {OUT}", "seed": 1}
+        record["provenance"] = {**scores["provenance"], "command": f"benchmarks/precision.sh RUNS {OUT}", "seed": 1}
     write("precision", record)
 
 
@@ -137,9 +91,6 @@ def main() -> None:
 KINDS = {
     "quickstart": quickstart,
     "photos": photos,
-    "blank": blank,
-    "tasks": tasks,
-    "grounding": grounding,
     "precision": precision,
 }
 

@@ -58,7 +58,10 @@ def _cases(record: dict[str, Any]) -> str:
         then = "not there" if before["not_there"] else str(before["failures"])
         rows.append([case, now["tries"], then, now["failures"]])
     headers = ["case", "tries", f"failures in {record['before']}", "failures now"]
-    return _table(headers, rows) + "\n\n*Not there*: the tests are of parts that the earlier version has not."
+    return _table(headers, rows) + (
+        "\n\nA try is a test. One fails in the earlier version where the case goes wrong, or where the error does not "
+        "name what today's names; *not there*: the tests are of parts that the earlier version has not."
+    )
 
 
 def _interruptions(record: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Tells where two models of a task differ: their scores on the scenes' kinds of expressions, questions and hypotheses.
 
-Usage: python benchmarks/kinds.py RUN OUT.json    (RUN: the folder of benchmarks/tasks.sh)
+Usage: python benchmarks/kinds.py [RUNS]    (RUNS: the folder of the runs behind table 1; default: runs/tables/scenes)
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from narvl.data import entailment, grounding, vqa
 from narvl.data.boxes import parse_fractions, to_fractions
 from narvl.data.image import upright_size
 from narvl.data.tsv import COLUMNS, TsvFile
+from narvl.errors import DataError
 from narvl.evaluation.generations import read_generations
 from narvl.evaluation.grounding import iou
 from narvl.evaluation.vqa import weighted_accuracy
+from narvl.provenance import provenance
 from narvl.scenes.lexicon import EXTREMES, RELATIONS
 
-RUNS = {"AR": "teacher", "NARVL": "narvl"}
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = {"AR": "ofa", "NARVL": "narvl"}
+SEED = 1
 _RELATION = "|".join(phrase for phrases in RELATIONS.values() for phrase in phrases)
 _EXTREME = "|".join(EXTREMES.values())
 
@@ -69,13 +73,38 @@ SCORES: dict[str, Callable[[str, list[str]], Mapping[str, float]]] = {
 }
 
 
-def scores_by_kind(task: str, folder: Path) -> dict[str, dict[str, dict[str, float]]]:
+def decoded(runs: Path, task: str, run: str) -> Path:
+    """Return where a run's decoded test split is.
+
+    Raises:
+        DataError: it has not been run.
+    """
+    folder = runs / task / run / f"seed{SEED}" / "decoded"
+    if not (folder / "scores-test.json").is_file():
+        raise DataError(f"{folder}: nothing decoded. Run: narvl tables table1 --runs {runs}")
+    return folder
+
+
+def provenance_of(runs: Path) -> dict[str, object]:
+    """Return where the figures come from: the version that the runs were scored by, not today's.
+
+    Raises:
+        DataError: they were scored by several versions.
+    """
+    scored = [decoded(runs, task, run) / "scores-test.json" for task in KINDS for run in RUNS.values()]
+    commits = {json.loads(path.read_text(encoding="utf-8"))["provenance"]["commit"] for path in scored}
+    if len(commits) > 1:
+        raise DataError(f"{runs}: scored by versions {', '.join(sorted(map(str, commits)))}. Make the runs by one.")
+    return {**provenance(SEED), "commit": commits.pop(), "command": "python benchmarks/kinds.py"}
+
+
+def scores_by_kind(task: str, runs: Path) -> dict[str, dict[str, dict[str, float]]]:
     """Score each run on each kind: run -> kind -> figure -> value."""
-    rows = TsvFile(folder / "data" / "test.tsv", COLUMNS[task])
+    rows = TsvFile(runs / "data" / task / "test.tsv", COLUMNS[task])
     column, kinds = KINDS[task]
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name, run in RUNS.items():
-        said = read_generations(folder / run / "generate-test.txt")
+        said = read_generations(decoded(runs, task, run) / "generate-test.txt")
         values: dict[str, list[Mapping[str, float]]] = defaultdict(list)
         for index in range(len(rows)):
             fields = rows[index]
@@ -90,14 +119,14 @@ def scores_by_kind(task: str, folder: Path) -> dict[str, dict[str, dict[str, flo
 
 
 def main() -> None:
-    """Write the figures of every task that was run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("out", type=Path)
+    """Write the figures of every task."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="?", default=ROOT / "runs" / "tables" / "scenes", metavar="RUNS")
     args = parser.parse_args()
-    record = {task: scores_by_kind(task, args.run / task) for task in KINDS if (args.run / task / "report").is_dir()}
-    args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    for task, runs in record.items():
+    found = {task: scores_by_kind(task, args.runs) for task in KINDS}
+    record = {"tasks": found, "provenance": provenance_of(args.runs)}
+    (ROOT / "results" / "kinds.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for task, runs in found.items():
         cells = [
             [kind, *(f"{value:.1%}" if key != "samples" else value for key, value in figures.items()), name]
             for name, kinds in runs.items()

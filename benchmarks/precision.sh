@@ -2,9 +2,9 @@
 # What lower precision costs in quality: both models of each task, decoded by --inference-precision float32, bfloat16, float16, int8.
 # Run it again to go on.
 #
-# Usage: benchmarks/precision.sh TASKS OUT
+# Usage: benchmarks/precision.sh RUNS OUT
 #
-#   TASKS  the folder of a finished benchmarks/tasks.sh
+#   RUNS   the folder of the runs behind the tables (narvl tables table1), of whose seed 1 these are
 #   OUT    folder for what is decoded; its scores-test.json are the figures
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../run_scripts/env.sh"
@@ -13,13 +13,11 @@ trained=$1 out=$2 stages=24
 mkdir -p "$out"
 
 for task in vqa grounding entailment; do
-    for model in teacher narvl; do
-        recipe=$task/narvl_nano
-        [[ $model == narvl ]] || recipe=$task/ofa_nano
+    for model in ofa narvl; do
         for precision in float32 bfloat16 float16 int8; do
             run=$out/$task/$model/$precision
-            stage "$task, $model, $precision" "$run/scores-test.txt" "$scripts/evaluate.sh" "$recipe" \
-                "$trained/$task/$model/best.pt" "$trained/$task/data" test "$run" --inference-precision "$precision"
+            stage "$task, $model, $precision" "$run/scores-test.txt" "$scripts/evaluate.sh" "$task/${model}_nano" \
+                "$trained/$task/$model/seed1/checkpoint_best.pt" "$trained/data/$task" test "$run" --inference-precision "$precision"
         done
     done
 done

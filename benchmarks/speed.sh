@@ -28,7 +28,7 @@ if [[ $device == cpu ]]; then
     measure latency --sizes base --sides 384 480 --batches 8 32 --rounds 5 --decoders "${few[@]}"
     measure loss --batches 1 8 32 128
     measure references
-    measure alone --sizes tiny base
+    measure teacher_free --sizes tiny base
     measure training --sizes tiny base --batches 1 4
     measure generation --sizes tiny base
     measure loading
@@ -42,7 +42,7 @@ else
     measure latency "${gpu[@]}" --dtype bfloat16 "${batches[@]}" --inference-compile cuda-graphs --out "$out/speed_latency_cuda_graphs.json"
     measure loss --device cuda --batches 1 8 32 128 --rounds 25 --out "$out/speed_loss_cuda.json"
     measure references --device cuda --batches 8 32 128 --rounds 25 --out "$out/speed_references_cuda.json"
-    measure alone "${gpu[@]}" --batches 4 16 --out "$out/speed_alone_cuda.json"
+    measure teacher_free "${gpu[@]}" --precision amp --batches 4 16 --out "$out/speed_teacher_free_cuda.json"
     measure training "${gpu[@]}" --precision amp --batches 1 4 16 --out "$out/speed_training_cuda.json"
 fi
 python "$root/benchmarks/tables.py"

@@ -42,9 +42,9 @@ def references() -> str:
     return _tables("speed_references", _references_table)
 
 
-def alone() -> str:
+def teacher_free() -> str:
     """Build the table of what learning without a teacher costs."""
-    return _tables("speed_alone", _alone_table)
+    return _tables("speed_teacher_free", _teacher_free_table)
 
 
 def training() -> str:
@@ -93,7 +93,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "speed-encoder": encoder,
     "speed-loss": loss,
     "speed-references": references,
-    "speed-alone": alone,
+    "speed-teacher-free": teacher_free,
     "speed-training": training,
     "speed-loading": loading,
     "speed-generation": generation,
@@ -229,7 +229,7 @@ def _references_table(record: dict[str, Any]) -> str:
     )
 
 
-def _alone_table(record: dict[str, Any]) -> str:
+def _teacher_free_table(record: dict[str, Any]) -> str:
     rows = []
     for cell in record["cells"].values():
         answers = {row["way"]: row for row in cell["answers"]}

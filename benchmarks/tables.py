@@ -9,6 +9,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import hardening_tables
@@ -16,7 +17,9 @@ import speed_tables
 from records import RESULTS, read, source
 from tabulate import tabulate
 
-from narvl.tables.render import page, summary
+from narvl.tables.figures import mean_text, read_figures
+from narvl.tables.render import page, render, summary
+from narvl.tables.render import source as render_source
 
 ROOT = Path(__file__).resolve().parents[1]
 #: The pages, and how they link to the files of the repository.
@@ -62,97 +65,43 @@ def photos() -> str:
     )
 
 
-def blank() -> str:
-    """Build the table of the trained and the frozen blank."""
-    record = read("blank")
-    cells = [
-        [
-            f"{kind} blank",
-            f"{100 * record[kind]['metrics']['CIDEr']:.1f}",
-            f"{100 * record[kind]['faithfulness']['faithful']:.1f}%",
-            f"{100 * record[kind]['faithfulness']['ungrammatical']:.1f}%",
-        ]
-        for kind in ("trained", "frozen")
-    ]
-    return (
-        "With the token table frozen, 200 updates from the quickstart's teacher, one seed (a difference of this size "
-        "may be chance: at this width the rest of the network makes up for a frozen blank; training it costs nothing):"
-        "\n\n"
-        + tabulate(cells, headers=["", "CIDEr", "faithful", "ungrammatical"], tablefmt="github", disable_numparse=True)
-        + "\n\n"
-        + source("blank", record)
-    )
+def published(name: str) -> str:
+    """Build one of the tables that ``narvl tables`` makes of the scenes."""
+    figures = read_figures(RESULTS / "scenes" / f"{name}.csv")
+    return f"{render(figures)}\n\n{render_source(figures)}" if figures.all else "Not run yet."
 
 
-#: The figure that a task is compared by: its name, its key in the scores, whether it is a share.
-HEADLINES = {"vqa": "accuracy", "grounding": "Acc@0.5", "entailment": "accuracy"}
-
-
-def tasks() -> str:
-    """Build the table of the three tasks beside captioning, and the one that tells where the models differ."""
-    record = read("tasks")
-    cells, kinds = [], []
-    for task, found in record["tasks"].items():
-        rows = {(row["name"], row["latency"]["decoding"]): row for row in found["rows"]}
-        baseline = next(row for (name, _), row in rows.items() if name == "AR" and row["scores"])
-        parallel = next(row for (name, _), row in rows.items() if name == "NARVL")
-        accuracies = [row["scores"]["accuracy"] for row in (baseline, parallel)]
-        times = [row["latency"]["median_ms"] for row in (baseline, parallel)]
-        invalid = [row["scores"].get("invalid") for row in (baseline, parallel)]
-        cells.append(
-            [
-                f"{task}: {HEADLINES[task]}",
-                *(f"{value:.1%}" for value in accuracies),
-                f"{100 * (accuracies[1] - accuracies[0]):+.1f}",
-                "-" if invalid[0] is None else f"{invalid[0]}, {invalid[1]}",
-                *(f"{value:.1f}" for value in times),
-                f"{parallel['speedup']:.1f}x",
-            ]
-        )
-        for kind, figures in found["kinds"]["AR"].items():
-            other = found["kinds"]["NARVL"][kind]
-            partly = "-" if "partly" not in figures else f"{figures['partly']:.1%}, {other['partly']:.1%}"
-            kinds.append([task, kind, figures["samples"], f"{figures['right']:.1%}", f"{other['right']:.1%}", partly])
-    headers = ["test split", "AR", "NARVL", "points", "invalid boxes", "AR ms", "NARVL ms", "speed-up"]
+def teacher_free() -> str:
+    """Build the short table of captions learned without a teacher: a row a way, a column a metric."""
+    figures = read_figures(RESULTS / "scenes" / "references.csv")
+    metrics = ("CIDEr", "faithful", "distinct-2 (%)", "ms")
+    cells = []
+    for row in (row for row in figures.rows if row.startswith("captioning: ")):
+        found = [list(figures.values(row, metric).values()) for metric in metrics]
+        if found[0]:
+            seeds = ", ".join(figures.values(row, metrics[0]))
+            cells.append([row.partition(": ")[2], *(mean_text(values) if values else "-" for values in found), seeds])
+    if not cells:
+        return "Not run yet."
+    headers = ["captions of the scenes, learned from", *metrics, "seeds"]
     table = tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
-    where = tabulate(
-        kinds,
-        headers=["task", "kind", "samples", "AR", "NARVL", "boxes half right (AR, NARVL)"],
-        tablefmt="github",
-        disable_numparse=True,
-    )
-    return (
-        f"{table}\n\nAR is beam search, {baseline['latency']['decoding']}; milliseconds are medians a sample at batch "
-        "size 1. One training run each. Where the models stand, by kind of text:\n\n"
-        f"{where}\n\n{source('tasks', record)}"
-    )
+    return f"{table}\n\n{render_source(figures)}"
 
 
-def grounding() -> str:
-    """Build the table of the ways to say a box."""
-    record = read("grounding")
-    titles = {
-        "ctc5": "Q-CTC, 5 queries (the paper)",
-        "ctc9": "Q-CTC, 9 queries",
-        "position5_greedy": "by position, 5 queries, each query's best bin",
-        "position5": "by position, 5 queries, the most probable box (default)",
-    }
-    cells = [
-        [
-            title,
-            f"{record[name]['accuracy']:.1%}",
-            f"{record[name]['mean_iou']:.3f}",
-            record[name]["invalid"],
-            f"{record[name]['unreachable']:.2%}",
-        ]
-        for name, title in titles.items()
-    ]
-    headers = ["", "Acc@0.5", "mean IoU", "invalid boxes", "unreachable in training"]
-    return (
-        tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
-        + "\n\nSame data, seed, start and updates; one run each.\n\n"
-        + source("grounding", record)
-    )
+def kinds() -> str:
+    """Build the table that tells where the models of a task differ."""
+    if not (RESULTS / "kinds.json").is_file():
+        return "Not run yet."
+    record = read("kinds")
+    cells = []
+    for task, found in record["tasks"].items():
+        for kind, figures in found["AR"].items():
+            other = found["NARVL"][kind]
+            partly = "-" if "partly" not in figures else f"{figures['partly']:.1%}, {other['partly']:.1%}"
+            cells.append([task, kind, figures["samples"], f"{figures['right']:.1%}", f"{other['right']:.1%}", partly])
+    headers = ["task", "kind", "samples", "AR", "NARVL", "boxes half right (AR, NARVL)"]
+    table = tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
+    return f"{table}\n\n{source('kinds', record)}"
 
 
 def precision() -> str:
@@ -163,7 +112,7 @@ def precision() -> str:
     precisions = ("float32", "bfloat16", "float16", "int8")
     cells = [
         [
-            model.replace("teacher", "AR beam 5").replace("narvl", "NARVL"),
+            model.replace("ofa", "AR beam 5").replace("teacher", "AR beam 5").replace("narvl", "NARVL"),
             *(f"{found[name]['accuracy']:.1%}" for name in precisions),
             *(f"{found[name]['same']}" for name in precisions[1:]),
             f"{found['float32']['samples']:,}",
@@ -179,10 +128,10 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "quickstart": quickstart,
     "quickstart-time": quickstart_time,
     "photos": photos,
-    "blank": blank,
-    "tasks": tasks,
-    "grounding": grounding,
+    "teacher-free": teacher_free,
+    "kinds": kinds,
     "precision": precision,
+    **{name: partial(published, name) for name in ("table1", "boxes", "blank")},
     "claims": lambda: summary("scenes", RESULTS / "scenes"),
     **speed_tables.SECTIONS,
     **hardening_tables.SECTIONS,

@@ -1,7 +1,7 @@
-"""Runs the tests of each case of hardening in this version and in an earlier one: tries, failures before, failures now.
+"""Runs today's tests of each case of hardening in this version and in an earlier one: tries, failures before, and now.
 
-The earlier version is checked out aside and gets today's tests. Tests that cannot even be loaded there (they are of
-parts that it has not) are told apart from those that fail.
+The earlier version is checked out aside. A test fails there where the case goes wrong, and where the error does not yet
+name what today's does. Tests that cannot even be loaded there (they are of parts that it has not) are told apart.
 
 Usage: python benchmarks/hardening/cases.py [--before COMMIT] [--cases WORD...]
 """
@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 from tabulate import tabulate
 from tqdm import tqdm
 
+from narvl.errors import UsageError
 from narvl.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +76,8 @@ def run_tests(tree: Path, tests: Sequence[str], folder: Path) -> dict[str, int]:
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "", f"--junitxml={report}", *tests]
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
-    if not report.is_file():
+    # 1: some failed; 2: some could not be loaded. Anything else is no answer.
+    if done.returncode not in (0, 1, 2) or not report.is_file():
         raise RuntimeError(
             f"pytest ended with {done.returncode} in {tree}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
@@ -95,8 +97,10 @@ def check_out(commit: str, folder: Path) -> Path:
     """Write an earlier version aside, with today's tests."""
     tree = folder / "before"
     tree.mkdir()
-    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
-    subprocess.run(["tar", "-x", "-C", str(tree)], input=archive, check=True)
+    archived = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True)
+    if archived.returncode:
+        raise UsageError(f"--before {commit}: {archived.stderr.decode().strip()}. Give a commit of this repository.")
+    subprocess.run(["tar", "-x", "-C", str(tree)], input=archived.stdout, check=True)
     shutil.rmtree(tree / "tests")
     shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shared = ROOT.parent / "shared"
@@ -120,10 +124,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status is 1 where a test fails in this version."""
+    """Run the command; the exit status is 1 where a test fails in this version, or none could be run.
+
+    Raises:
+        UsageError: there is no such version or case.
+    """
     args = build_parser().parse_args(argv)
     record = json.loads(args.out.read_text(encoding="utf-8")) if args.out.is_file() else {"cases": {}}
     chosen = [case for case in CASES if not args.cases or any(word in case for word in args.cases)]
+    if not chosen:
+        raise UsageError(
+            f"--cases {' '.join(args.cases)}: no case's name has one of these. There are: {'; '.join(CASES)}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         before = check_out(args.before, Path(folder))
         for case in tqdm(chosen, unit="case", disable=None):
@@ -136,7 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = [[case, part["now"]["tries"], part["before"]["failures"], part["now"]["failures"]] for case, part in found]
     sys.stdout.write(tabulate(rows, headers=["case", "tries", "failures before", "failures now"], tablefmt="github"))
     sys.stdout.write("\n")
-    return int(any(part["now"]["failures"] for _, part in found))
+    nows = [part["now"] for _, part in found]
+    return int(any(now["failures"] or now["not_there"] or not now["tries"] for now in nows))
 
 
 if __name__ == "__main__":

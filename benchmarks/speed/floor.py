@@ -1,8 +1,9 @@
 """Measures the machine's limits, counts the models' work by part, and tells the time that nothing can beat.
 
 The floor of a part is the larger of its operations over the best matrix rate and its bytes over the read bandwidth.
-Only what every implementation must do counts: products, convolutions and attention, as torch's own counter finds them
-in the real modules; weights, the encoder's states, and the keys and values of autoregressive steps, read once a pass.
+Only what a way to decode cannot do without counts: products, convolutions and attention, as torch's own counter finds
+them in the real modules; weights, the encoder's states, and the keys and values of autoregressive steps, read once a
+pass. fairseq's search computes every symbol and projects the states: that counts as its own.
 A machine whose caches hold the weights of a small model can be faster than its floor of bytes; convolution algorithms
 that save multiplications, than its floor of operations.
 """

@@ -1,6 +1,6 @@
 # One autoregressive nano model of captions, questions and hypotheses, from which both models of each task start: what OFA's
-# pretraining is to its fine-tuning. It goes on from the quickstart's teacher, which sees, but has been asked nothing.
-# Command:  run_scripts/train.sh vqa/ofa_pretraining DATA SAVE_DIR --finetune-from-model QUICKSTART/teacher/checkpoint_best.pt
+# pretraining is to its fine-tuning. It goes on from an autoregressive captioner, which sees, but has been asked nothing.
+# Command:  run_scripts/train.sh vqa/ofa_pretraining DATA SAVE_DIR --finetune-from-model CAPTIONER/checkpoint_best.pt
 #           (DATA from: narvl scenes --task pretraining --out DATA)
 source "$root/configs/vqa/scenes.sh"
 task+=(--no-valid-generation)

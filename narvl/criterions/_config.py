@@ -25,5 +25,6 @@ class ParallelConfig(FairseqDataclass):
         },
     )
     intermediate_weight: float = field(
-        default=1 / 3, metadata={"help": "share of the loss that is the mean over --intermediate-layers"}
+        default=1 / 3,
+        metadata={"help": "share of the loss that is the mean over --intermediate-layers; a third is half the rest's"},
     )

@@ -57,6 +57,8 @@ class ParallelCriterion(FairseqCriterion):
         if not 0.0 < cfg.intermediate_weight < 1.0:
             raise UsageError(f"--intermediate-weight {cfg.intermediate_weight}: give a value between 0 and 1.")
         self.label_smoothing = cfg.label_smoothing
+        if len(set(cfg.intermediate_layers)) < len(cfg.intermediate_layers):
+            raise UsageError(f"--intermediate-layers {cfg.intermediate_layers}: give each layer once.")
         self.intermediate_layers = tuple(cfg.intermediate_layers)
         self.intermediate_weight = cfg.intermediate_weight
         self._seen = self._reached = 0
@@ -121,6 +123,12 @@ class ParallelCriterion(FairseqCriterion):
             raise UsageError(
                 f"--criterion {name} trains queries for --alignment {self.alignment}, but the model decodes by "
                 f"--alignment {model.alignment}. Add --alignment {self.alignment}."
+            )
+        untrained = sorted(model.decoder.self_conditioned - set(self.intermediate_layers))
+        if untrained and model.training:
+            raise UsageError(
+                f"--self-conditioned-layers {untrained[0]}: no loss teaches the layer what to predict. Add it to "
+                "--intermediate-layers."
             )
         for layer in self.intermediate_layers:
             last = len(model.decoder.layers)

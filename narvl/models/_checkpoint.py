@@ -17,7 +17,8 @@ TOKENS = "encoder.embed_tokens.weight"
 BLANK = "decoder.blank_embed.weight"
 QUERIES = "decoder.query_embed.weight"
 #: What a parallel model may have beyond an autoregressive one's weights, fresh where a checkpoint lacks it.
-_ADDED = (QUERIES, BLANK, "decoder.condition.weight", "decoder.condition.bias")
+_CONDITION = "decoder.condition."
+_ADDED = (QUERIES, BLANK, f"{_CONDITION}weight", f"{_CONDITION}bias")
 
 #: Names that repeat ``TOKENS``: one table serves encoder input, decoder input and output.
 TIED = ("decoder.embed_tokens.weight", "decoder.output_projection.weight")
@@ -105,6 +106,8 @@ def _check(state: dict[str, Any], own: dict[str, Tensor]) -> None:
         if names
     ]
     hint = "Give the --arch that the checkpoint was trained with."
+    if any(name.startswith(_CONDITION) for name in unknown):
+        hint = "Give the --self-conditioned-layers that the checkpoint was trained with."
     if any(name.startswith(TOKENS) for name in differing):
         hint += " The token table depends on --bpe-dir, --code-dict-size and --num-bins."
     message = f"checkpoint: its parameters do not fit this model. {'; '.join(problems)}. {hint}"

@@ -66,6 +66,12 @@ PRESETS: Dict[str, Dict[str, Any]] = {
 }
 
 
+def middle_layer(size: str) -> int:
+    """Return the decoder layer, counted from 1, in the middle of a size: the one to train as intermediate."""
+    layers: int = PRESETS[size]["decoder_layers"]
+    return layers // 2
+
+
 def preset(name: str) -> Callable[[Any], None]:
     """Return fairseq's architecture function of a size: it sets what the command line left open."""
 

@@ -29,8 +29,8 @@ class NARVLDecoder(FairseqDecoder, DecoderStack):
     table, as the last of V + 1 logits. It therefore trains where the table is frozen (``--freeze-embedding``).
 
     After the self-conditioned layers the expected embedding of what the layer predicts is added, projected, to what the
-    next layer reads (Nozaki and Komatsu, Interspeech 2021, for CTC over speech): queries learn of each other's words
-    before the last layer chooses, in the same one pass.
+    next layer reads: queries learn of each other's words before the last layer chooses, in the same one pass (after
+    Nozaki and Komatsu, Interspeech 2021, for CTC over speech, and Huang et al., AAAI 2022, for translation).
 
     Args:
         cfg: the model's configuration.

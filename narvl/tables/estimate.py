@@ -14,10 +14,12 @@ from narvl.modules.backbone import BLOCKS, STRIDE
 from narvl.tables.job import ROOT, Job
 from narvl.tables.scales import Scale
 
-#: Operations a second that a training reaches: of one CPU core (measured, nano), and of an A100 by its half-precision
-#: peak of 312e12 and a utilisation of 30%, an assumption.
+#: Operations a second that a training reaches: of one CPU core (nano, two trainings at a time, those of table 8), and
+#: of an A100 by its half-precision peak of 312e12 and a utilisation of 30%, an assumption.
 CPU_RATE, GPU_RATE = 55e9, 0.3 * 312e12
 
+# Captions of an image, which grouping joins.
+_CAPTIONS = 5
 # Tokens of a typical prompt, and of an autoregressive model's answer.
 _PROMPT = 20
 # Bytes a weight under fp16 Adam: weight and gradient in half, and in single precision a copy and two moments.
@@ -57,24 +59,27 @@ def training_cost(job: Job, scale: Scale) -> Cost | None:
     """
     if job.kind != "train":
         return None
-    _, recipe, _, _, *flags = job.commands[0]
+    _, recipe, data, _, *flags = job.commands[0]
     given = _parse([*recipe_flags(recipe), *flags])
     family, _, size = given.arch.partition("_")
     shape = {**PRESETS[size], **{name: value for name in _SIZES if (value := getattr(given, name)) is not None}}
     if given.max_update:
         samples = given.max_update * given.batch_size
     else:
-        samples = given.max_epoch * scale.training_rows[job.name.partition("/")[0]]
+        rows = scale.training_rows[job.name.partition("/")[0]]
+        samples = given.max_epoch * (rows // _CAPTIONS if data.endswith("-grouped") else rows)
     answer = given.num_queries if family == "narvl" else _PROMPT
     patches = (given.patch_image_size // STRIDE) ** 2
     convolutions, pixels = backbone_cost(shape, given.patch_image_size)
     source = patches + _PROMPT
     target = source if given.decoder_input == "encoder" else answer
-    transformer, weights = transformer_cost(shape, source, target, scale.vocabulary)
+    heads = 1 + len(given.intermediate_layers)
+    products = heads + len(given.self_conditioned_layers)
+    transformer, weights = transformer_cost(shape, source, target, products * scale.vocabulary)
     width, layers = shape["embed_dim"], shape["encoder_layers"]
     kept = _BYTES_A_PIXEL * pixels + _BYTES_A_TOKEN * width * (layers * source + 2 * shape["decoder_layers"] * target)
     kept += 4 * layers * shape["attention_heads"] * source**2 / max(1, given.batch_size)  # biases, which a batch shares
-    logits = target * scale.vocabulary * (2 if family == "narvl" else 10)
+    logits = target * scale.vocabulary * (2 * heads if family == "narvl" else 10)
     memory = _BYTES_A_WEIGHT * (weights + scale.vocabulary * width) + given.batch_size * (kept + logits)
     return Cost(samples, 3 * (convolutions + transformer), memory)
 
@@ -136,6 +141,8 @@ def _parse(flags: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--arch")
     parser.add_argument("--decoder-input", default="queries")
     parser.add_argument("--num-queries", type=int, default=0)
+    for name in ("intermediate-layers", "self-conditioned-layers"):
+        parser.add_argument(f"--{name}", type=lambda text: text.split(","), default=[])
     for name in ("max-update", "max-epoch", "batch-size", "patch-image-size"):
         parser.add_argument(f"--{name}", type=int, default=0)
     for name in _SIZES:

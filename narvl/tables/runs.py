@@ -136,7 +136,8 @@ class Runs:
         size: str = "",
         teacher_size: str = "",
         all_references: bool = False,
-        alone: bool = False,
+        teacher_free: bool = False,
+        from_teacher: bool = False,
     ) -> Trained:
         """Train the parallel model.
 
@@ -149,19 +150,21 @@ class Runs:
             size: of the model; the scale's base by default.
             teacher_size: of its teacher; the model's own by default.
             all_references: learn all right outputs of a row at once; without a teacher's texts.
-            alone: start from no autoregressive model of the task either: from pretraining, or from nothing.
+            teacher_free: start from no autoregressive model of the task either: from pretraining, or from nothing.
+            from_teacher: start from the autoregressive model's weights at any scale, whoever's texts are learned.
         """
         size = size or self.scale.base
         start, needs = self._start(dataset.task, size)
         data = self.grouped(dataset) if all_references else self.data(dataset)
         if all_references:
-            flags = ("--references", "all", *flags)
-        if alone:
-            flags = (*self.scale.alone.get(dataset.task, ()), *flags)
-        elif dataset.task in DISTILLED and (distil or self.scale.weights is None):
+            more = self.scale.grouped if dataset.task == "captioning" else ()
+            flags = ("--references", "all", *more, *flags)
+        if teacher_free:
+            flags = (*self.scale.teacher_free.get(dataset.task, ()), *flags)
+        elif dataset.task in DISTILLED:
             if distil:
                 data = self.distilled(self.teacher(dataset, seed, teacher_size or size))
-            if self.scale.weights is None or not teacher_size:
+            if from_teacher or self.scale.weights is None or (distil and not teacher_size):
                 # As run_scripts/pipeline.sh does. On scenes this is all the pretraining there is, whoever distils.
                 own = self.teacher(dataset, seed, size)
                 start, needs = ("--finetune-from-model", word(own.checkpoint)), (own.job.name,)

@@ -10,6 +10,7 @@ import pytest
 import records
 
 import cases
+from narvl.errors import UsageError
 
 _GOOD = """
 import pytest
@@ -43,6 +44,10 @@ def test_counts(tree: Path, tmp_path: Path) -> None:
         "not_there": 1,
         "skipped": 0,
     }
+    with pytest.raises(UsageError, match="--before nonsense: .*Give a commit"):
+        cases.check_out("nonsense", tmp_path)
+    with pytest.raises(UsageError, match="--cases nonsense: no case's name has one of these"):
+        cases.main(["--cases", "nonsense", "--out", str(tmp_path / "none.json")])
     with pytest.raises(RuntimeError, match="pytest ended with"):
         cases.run_tests(tree, ["--no-such-flag"], tmp_path)
 

@@ -13,8 +13,8 @@ import hardening_tables
 import pytest
 import records
 import speed_tables
+import torch
 
-import alone
 import encoder
 import floor
 import generation
@@ -22,11 +22,12 @@ import latency
 import loading
 import loss
 import references
+import teacher_free
 import training
 from kit import plots
 
 PLOTS = importlib.util.find_spec("matplotlib") is not None
-COMMANDS = ("floor", "encoder", "latency", "loss", "references", "alone", "training", "loading", "generation")
+COMMANDS = ("floor", "encoder", "latency", "loss", "references", "teacher_free", "training", "loading", "generation")
 
 
 def measure(module: Any, out: Path, *flags: object) -> dict[str, Any]:
@@ -145,15 +146,24 @@ def test_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "3 references, N 8, batch 2: together" in table_of("speed-references", tmp_path, monkeypatch)
 
 
-def test_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_teacher_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = ("--sizes", "nano", "--sides", 32, "--batches", 1, "--rounds", 2)
-    [cell] = measure(alone, tmp_path / "speed_alone.json", *flags)["cells"].values()
-    assert [row["way"] for row in cell["updates"]] == list(alone.WAYS)
+    [cell] = measure(teacher_free, tmp_path / "speed_teacher_free.json", *flags)["cells"].values()
+    assert [row["way"] for row in cell["updates"]] == list(teacher_free.WAYS)
     assert [row["way"] for row in cell["answers"]] == ["plain", "self-conditioned"]
     for what, rounds in (("updates", 2), ("answers", 4)):
-        assert cell[what][0]["cost"] == {"median": 1.0, "q1": 1.0, "q3": 1.0}
         assert all(row["rounds"] == rounds and row["ms"]["median"] > 0 for row in cell[what])
-    assert "nano, 32 px, batch 1: self-conditioned" in table_of("speed-alone", tmp_path, monkeypatch)
+    assert cell["updates"][-1]["cost"]["median"] > 1, "two more products with a large table"
+    assert "nano, 32 px, batch 1: self-conditioned" in table_of("speed-teacher-free", tmp_path, monkeypatch)
+
+
+def test_each_way_has_its_settings() -> None:
+    found = {way: teacher_free.settings(way, "base") for way in teacher_free.WAYS}
+    assert found["plain"] == found["all references"] == ({}, {})
+    assert found["intermediate"] == ({}, {"intermediate_layers": [3]})
+    assert found["self-conditioned"] == ({"self_conditioned_layers": [3]}, {"intermediate_layers": [3]})
+    batches = [teacher_free.batch_for(way, 2, 32, torch.device("cpu"), 1) for way in ("plain", "all references")]
+    assert "references" not in batches[0] and batches[1]["references"]["tokens"].shape == (2, 5, 17)
 
 
 @pytest.mark.usefixtures("one_process")

@@ -21,6 +21,7 @@ from narvl.data.captioning import example
 from narvl.data.image import decode_image
 from narvl.data.tsv import COLUMNS, TsvFile
 from narvl.errors import UsageError
+from narvl.tables import latency_model
 
 CPU = torch.device("cpu")
 
@@ -69,6 +70,22 @@ class TestFlops:
         assert beam["output"] == Part(5 * greedy["output"].flops, greedy["output"].fixed_bytes)
         assert greedy["decoder"].flops < beam["decoder"].flops < 5 * greedy["decoder"].flops
         assert greedy["decoder"].fixed_bytes == 5 * 4 * count_weights(autoregressive.decoder)
+
+    def test_a_search_that_is_not_announced_projects_the_states_once_and_computes_every_symbol(self) -> None:
+        workload = WORKLOADS["grounding"]
+        model = freeze(build_model("ofa", "nano", workload, CPU, 1))
+        _, encoded = count_encoder(model, workload, 64, CPU)
+        ours, theirs = (count_decoder(model, workload, encoded, announced=announced) for announced in (True, False))
+        symbols = len(model.decoder.embed_tokens.weight)
+        assert theirs["output"] == Part(2 * 5 * 128 * symbols, 5 * symbols * 128 * 4)
+        projections = 2 * 2 * 128 * 129 * 4  # of keys and values, in two layers, with their bias
+        assert ours["decoder"].fixed_bytes - theirs["decoder"].fixed_bytes == 4 * projections, (
+            "read at one step of five"
+        )
+        assert ours["decoder"].sample_bytes == theirs["decoder"].sample_bytes
+
+    def test_latency_is_predicted_of_decoders_that_exist(self) -> None:
+        assert set(latency_model.DECODINGS) <= {decoder.label for decoder in DECODERS.values()}
 
     def test_floor_is_the_slower_of_both_limits(self) -> None:
         limits = Machine(flops=1e9, read=1e9, write=1e9, copy=1e9)

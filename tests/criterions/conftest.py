@@ -20,7 +20,7 @@ class FixedLogits(NARVLModel):
         torch.nn.Module.__init__(self)
         self.blank = blank
         self.alignment = alignment
-        self.decoder = Namespace(layers=range(3))
+        self.decoder = Namespace(layers=range(3), self_conditioned=frozenset())
 
     def forward(  # type: ignore[override]
         self,

@@ -361,6 +361,17 @@ class TestIntermediateLayers:
         with pytest.raises(UsageError, match=f"--intermediate-layers {layer}: the decoder has 3 layers.*1 to 2"):
             criterion(fixed_logits(BLANK, "ctc"), self.batch(make_sample))
 
+    def test_a_layer_that_is_given_twice(self) -> None:
+        with pytest.raises(UsageError, match=r"--intermediate-layers \[2, 2\]: give each layer once"):
+            QueryCTCCriterion(QueryCTCConfig(intermediate_layers=[2, 2]), None)
+
+    def test_a_layer_that_is_fed_back_and_not_taught(self, fixed_logits: Any, make_sample: Any) -> None:
+        criterion, model = QueryCTCCriterion(QueryCTCConfig(intermediate_layers=[1]), None), fixed_logits(BLANK, "ctc")
+        model.decoder.self_conditioned = frozenset([1, 2])
+        with pytest.raises(UsageError, match="--self-conditioned-layers 2: no loss teaches"):
+            criterion(model, self.batch(make_sample))
+        criterion(model.eval(), self.batch(make_sample))
+
     @pytest.mark.parametrize("weight", [0.0, 1.0, -1.0, float("nan")])
     def test_weight_out_of_range(self, weight: float) -> None:
         with pytest.raises(UsageError, match=f"--intermediate-weight {weight}: give a value between 0 and 1"):

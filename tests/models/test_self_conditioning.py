@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from narvl.criterions import query_ctc
+from narvl.criterions.query_ctc import QueryCTCConfig, QueryCTCCriterion
 from narvl.errors import UsageError
 from narvl.models._precision import set_precision
 
@@ -80,17 +83,61 @@ def test_next_layers_read_what_a_layer_predicts(plain: Any, conditioned: Any) ->
 
 
 @torch.no_grad()
-def test_a_model_trained_without_goes_on_as_it_was(scenes: Path, build: Build, plain: Any) -> None:
+def test_a_model_trained_without_goes_on_as_it_was(
+    scenes: Path, build: Build, plain: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     model = build(scenes, "narvl_nano", *NANO, *CONDITIONED)[1].eval()
     model.load_state_dict(plain.state_dict())
     inputs = batch(plain.blank)
     assert torch.equal(model(**inputs)[0], plain(**inputs)[0])
+    assert "added: decoder.condition.weight (128, 128), decoder.condition.bias (128,)" in caplog.text
 
 
-def test_gradients_reach_the_projection_and_the_layers_through_it(conditioned: Any) -> None:
-    conditioned.train()
-    conditioned(**batch(conditioned.blank))[0].logsumexp(-1).sum().backward()
-    assert conditioned.decoder.condition.weight.grad.abs().max() > 0
+def test_a_model_without_cannot_take_weights_with(plain: Any, conditioned: Any) -> None:
+    with pytest.raises(UsageError, match="Give the --self-conditioned-layers that the checkpoint was trained with"):
+        plain.load_state_dict(conditioned.state_dict())
+
+
+@pytest.mark.parametrize("flags", [(), ("--checkpoint-activations",), ("--decoder-input", "encoder")])
+def test_gradients_are_those_of_losses_that_leave_the_logits_alone(
+    scenes: Path, build: Build, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses write their gradient over logits that the softmax of self-conditioning has read as well."""
+    model = build(scenes, "narvl_nano", *NANO, *CONDITIONED, *flags)[1].train()
+    torch.nn.init.normal_(model.decoder.condition.weight, std=0.3)
+    inputs = batch(model.blank)
+    inputs["src_tokens"][0, 3:] = 1
+    targets = torch.tensor([[5, 6, 2], [7, 2, 1]])
+    sample = {"net_input": inputs, "target": targets, "target_lengths": torch.tensor([3, 2]), "ntokens": 5}
+    criterion = QueryCTCCriterion(QueryCTCConfig(label_smoothing=0.1, intermediate_layers=[1, 2]), None)
+
+    def gradients() -> dict[str, Tensor]:
+        model.zero_grad()
+        criterion(model, sample)[0].backward()
+        return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+
+    overwriting = gradients()
+    keep = query_ctc.pick_log_probs
+    monkeypatch.setattr(query_ctc, "pick_log_probs", lambda logits, columns, _: keep(logits, columns, False))
+    for name, expected in gradients().items():
+        torch.testing.assert_close(overwriting[name], expected, msg=name)
+    assert overwriting["decoder.condition.weight"].abs().max() > 0
+    assert overwriting["decoder.layers.0.fc1.weight"].abs().max() > 0
+
+
+@torch.no_grad()
+def test_a_prepared_model_says_the_same(scenes: Path, build: Build, conditioned: Any) -> None:
+    task, *_ = build(scenes, "narvl_nano", *NANO, *CONDITIONED)
+    generator = task.build_generator([conditioned], Namespace(beam=1))
+    sample = {"net_input": batch(conditioned.blank), "id": torch.arange(2), "nsentences": 2}
+    expected = [row[0]["tokens"].tolist() for row in generator.generate([conditioned], sample)]
+    options = Namespace(no_beamable_mm=True, beam=1, print_alignment=None, retain_dropout=False)
+    conditioned.prepare_for_inference_(Namespace(generation=options, task=task.cfg))
+    assert conditioned.answers_only
+    generator = task.build_generator([conditioned], Namespace(beam=1))
+    assert [row[0]["tokens"].tolist() for row in generator.generate([conditioned], sample)] == expected
+    assert any(len(tokens) > 1 for tokens in expected)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,11 @@ def test_every_table_declares_rows_and_runs(scale: str) -> None:
             assert entry.jobs and all(runs.plan[job.name] == job for job in entry.jobs)
         assert TABLES[name].claims(Figures([])) is not None, "claims can be asked for before anything ran"
     trained = [job for job in runs.plan if job.kind == "train"]
-    assert len({job.commands for job in trained}) == len(trained), "no training is run twice under two names"
+    # Word 4 is where the training is saved: its name.
+    alike = {
+        tuple(command[:3] + command[4:] for command in job.commands if "train.sh" in command[0]) for job in trained
+    }
+    assert len(alike) == len(trained), "no training is run twice under two names"
 
 
 def test_more_seeds_are_more_trainings_of_the_same_kinds() -> None:
@@ -214,6 +219,29 @@ def test_claims_of_propagation_compare_slopes() -> None:
     assert "held (+35.0" in propagation.claims(figures)[0]
 
 
+def test_teacher_free_models_have_the_updates_of_teacher_and_student() -> None:
+    def updates(flags: tuple[str, ...]) -> int:
+        return int(flags[flags.index("--max-update") + 1])
+
+    for task, flags in SCALES["scenes"].teacher_free.items():
+        both = [updates(recipe_flags(f"{task}/{family}_nano")) for family in ("ofa", "narvl")]
+        assert updates(flags) == sum(both) and flags[flags.index("--total-num-update") + 1] == str(sum(both))
+
+
+def test_partial_figures_of_the_references_are_judged() -> None:
+    """Runs fail one by one: claims are of the seeds that both sides have."""
+    from narvl.tables.catalogue import references
+
+    def figure(row: str, value: str, seed: str) -> Figure:
+        return Figure(row, "CIDEr", "", value, "", seed, "", "", "", "", "")
+
+    ours, theirs = "captioning: all, self-conditioned", "captioning: distilled"
+    figures = [figure(ours, "96", "1"), figure(ours, "90", "2"), figure(theirs, "100", "1")]
+    *_, reached = references.claims(Figures(figures))
+    assert "together they reach 95% of distillation: held (+1.0 CIDEr" in reached
+    assert references.claims(Figures(figures[:1]))
+
+
 def test_latency_is_predicted_where_it_follows_the_equations() -> None:
     import numpy as np
 
@@ -222,12 +250,12 @@ def test_latency_is_predicted_where_it_follows_the_equations() -> None:
     for flops, weights, samples, passes in random.uniform((1e9, 1e8, 1e7, 6), (1e12, 1e10, 1e9, 200), (40, 4)):
         ms = flops / 1e9 / 0.2 + weights / 1e9 / 0.03 + samples / 1e9 / 0.005 + 0.5 * passes + 7
         part = latency_model.Point(flops, weights, samples, passes, float(ms * random.uniform(0.97, 1.03)))
-        points.append(latency_model.Decoded(part, part))
+        points.append(latency_model.Decoded(replace(part, flops=flops / 2, ms=part.ms - flops / 2e9 / 0.2), part))
     found = latency_model.check(points, seed=1)
     for part in ("encoder", "decoder", "whole"):
         assert found[part]["held-back points"] == 20 and found[part]["within 20% (%)"] == 100
-        assert found[part]["largest error (%)"] < 8
-    assert found["decoder"]["GFLOP/s"] == pytest.approx(200, rel=0.05)
+        assert found[part]["largest error (%)"] < 12
+    assert found["decoder"]["GFLOP/s"] == pytest.approx(200, rel=0.05) == found["encoder"]["GFLOP/s"]
     assert found["decoder"]["GB/s of weights"] == pytest.approx(30, rel=0.2)
     fitted, held_back = latency_model.split(points, 1)
     assert len(fitted) == len(held_back) == 20 and not set(map(id, fitted)) & set(map(id, held_back))
@@ -258,7 +286,9 @@ def test_points_join_measurements_and_work(tmp_path: Path) -> None:
     assert (narvl.decoder.passes, narvl.encoder.passes, narvl.encoder.ms) == (2, 2, 11.0)
     del floor["cells"]["nano 64 vqa"]["decoders"]["NARVL greedy"]
     files[1].write_text(json.dumps(floor))
-    with pytest.raises(DataError, match=r"floor.json: no work of nano 64 vqa, NARVL greedy\. Count it: .*--sizes nano"):
+    with pytest.raises(
+        DataError, match=r"floor.json: no work of nano 64 vqa, NARVL greedy\. Count all anew: .*--fresh"
+    ):
         latency_model.read_points(*files)
 
 

@@ -125,13 +125,15 @@ def count_decoder(
     positions = workload.queries if parallel else beam * workload.steps
     passes = 1 if parallel else workload.steps
 
+    incremental: dict[str, Any] = {}
+
     def decode(count: int) -> None:
         states = encoded.select(torch.zeros(count, dtype=torch.long, device=table.device))
         if parallel:
             model.decoder(None, states)
             return
         tokens = torch.full((count * beam, workload.steps), 5, device=table.device)
-        incremental: dict[str, Any] = {}
+        incremental.clear()
         if announced:
             model.decoder.begin(states, incremental, workload.steps, beam)
         for step in range(workload.steps):
@@ -144,11 +146,16 @@ def count_decoder(
     # The parallel decoder reads the encoder's states once; the autoregressive one reads, at every step and layer, its
     # keys and values, or the states twice, for scores and for contexts.
     keys_values = source * width * size * (1 if parallel else 2 * len(model.decoder.layers) * passes)
+    weights = passes * count_weights(model.decoder)
+    if not parallel and not isinstance(next(iter(incremental.values())).cross[0], Tensor):
+        # Keys and values are projected once; attention over the states reads those weights at every step.
+        projections = (part for layer in model.decoder.layers for part in _projections(layer))
+        weights -= (passes - 1) * sum(count_weights(part) for part in projections)
     return {
-        "decoder": Part(
-            total - 2 * positions * width * (vocabulary + parallel),
-            passes * count_weights(model.decoder) * size,
-            keys_values,
-        ),
+        "decoder": Part(total - 2 * positions * width * (vocabulary + parallel), weights * size, keys_values),
         "output": Part(2 * positions * width * said, passes * said * width * size),
     }
+
+
+def _projections(layer: Any) -> tuple[nn.Module, nn.Module]:
+    return layer.encoder_attn.k_proj, layer.encoder_attn.v_proj

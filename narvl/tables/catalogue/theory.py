@@ -46,7 +46,7 @@ def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
 
 
 def _read(path: Path, part: str) -> Values:
-    values: Values = json.loads(path.read_text(encoding="utf-8"))[part]
+    values: Values = json.loads(path.read_text(encoding="utf-8")).get(part, {})  # not every decoding is always timed
     return values
 
 

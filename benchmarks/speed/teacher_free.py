@@ -19,11 +19,11 @@ from tabulate import tabulate
 
 from kit import record
 from kit.decoders import DECODERS
-from kit.workloads import SIZES, WORKLOADS, build_model, freeze, make_batch, prepare_for_inference
+from kit.workloads import SIZES, WORKLOADS, build_model, freeze, make_batch, prepare_for_inference, vocabulary
 from narvl.evaluation.latency import Contender, measure, spread
-from narvl.models._config import PRESETS
+from narvl.models._config import middle_layer
 from references import make_references
-from training import Step
+from training import PRECISIONS, Step
 
 #: References of an image, as COCO has them.
 _REFERENCES = 5
@@ -33,7 +33,7 @@ WAYS = ("plain", "all references", "intermediate", "self-conditioned")
 
 def settings(way: str, size: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a way's settings of the model and of the loss."""
-    middle = [PRESETS[size]["decoder_layers"] // 2]
+    middle = [middle_layer(size)]
     loss = {"intermediate_layers": middle} if way in ("intermediate", "self-conditioned") else {}
     return {"self_conditioned_layers": middle} if way == "self-conditioned" else {}, loss
 
@@ -43,7 +43,7 @@ def batch_for(way: str, batch: int, side: int, device: torch.device, seed: int) 
     workload = WORKLOADS["captioning"]
     sample = make_batch(workload, batch, side, device, seed)
     if way != "plain":
-        several = make_references(_REFERENCES, batch, workload.steps, 50_000, device)
+        several = make_references(_REFERENCES, batch, workload.steps, len(vocabulary().dictionary), device)
         sample["references"] = {"tokens": several.tokens, "lengths": several.lengths, "weights": several.weights}
     return sample
 
@@ -63,7 +63,9 @@ def measure_cell(size: str, side: int, batch: int, device: torch.device, args: a
     updates, answers = [], []
     for way in WAYS:
         model_settings, loss_settings = settings(way, size)
-        step = Step("narvl", size, "float32", False, device, args.seed, settings=model_settings, loss=loss_settings)
+        step = Step(
+            "narvl", size, args.precision, False, device, args.seed, settings=model_settings, loss=loss_settings
+        )
         sample = batch_for(way, batch, side, device, args.seed)
         updates.append(Contender(way, "", None, step, lambda _, sample=sample: sample))
     measure(updates, [None] * (1 + args.rounds), 1, device)
@@ -74,7 +76,7 @@ def measure_cell(size: str, side: int, batch: int, device: torch.device, args: a
     for way in ("plain", "self-conditioned"):
         workload = WORKLOADS["captioning"]
         model = freeze(build_model("narvl", size, workload, device, args.seed, **settings(way, size)[0]))
-        prepare_for_inference(model, "float32")
+        prepare_for_inference(model, "float32" if args.precision == "float32" else "bfloat16")
         generator = build(model, workload)
         answers.append(
             Contender(way, "", None, lambda batch, model=model, generator=generator: generator.generate([model], batch))
@@ -86,8 +88,9 @@ def measure_cell(size: str, side: int, batch: int, device: torch.device, args: a
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser."""
-    parser = record.build_parser(__doc__, "speed_alone")
+    parser = record.build_parser(__doc__, "speed_teacher_free")
     record.add_device(parser)
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="amp is autocast to bfloat16")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["tiny"], help="model sizes")
     parser.add_argument("--sides", nargs="+", type=record.positive, default=[384], help="image sides, in pixels")
     parser.add_argument("--batches", nargs="+", type=record.positive, default=[4], help="batch sizes of the updates")
@@ -100,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     """Time every configuration that the results file lacks."""
     device = record.device_of(args)
-    results = record.Results(args, device=args.device)
+    results = record.Results(args, device=args.device, precision=args.precision)
     cells = {
         f"{size} {side} {batch}": (size, side, batch)
         for size, side, batch in product(args.sizes, args.sides, args.batches)
