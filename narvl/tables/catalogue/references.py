@@ -17,10 +17,10 @@ TITLE = "Beyond the paper: all references at once, without a teacher"
 SEEDS = 3
 NOTE = (
     "See docs/references.md. No row but the last three has an autoregressive model of its data set: on scenes "
-    "captioners start from nothing, the others from what stands for pretraining, with as many updates as teacher and "
-    "student together; at the paper's scale all start from OFA. An update of *all* sees every reference of its images. "
-    "T is the temperature; at 100 the loss is nearly the mean over references. Distilled is that of table 9; the row before "
-    "it starts from the autoregressive model's weights, not from its texts."
+    "captioners start from nothing, the others from what stands for pretraining, with as many updates as teacher "
+    "and student together; at the paper's scale all start from OFA. An update of *all* sees every reference of its "
+    "images. T is the temperature; at 100 the loss is nearly the mean over references. Distilled is that of table "
+    "9; the row before it starts from the autoregressive model's weights, not from its texts."
 )
 
 
