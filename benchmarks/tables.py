@@ -147,7 +147,7 @@ def fill(text: str, folder: str) -> tuple[str, set[str]]:
         if pattern.search(text):
             found.add(name)
             filled = f"{begin}\n{build()}\n{end}".replace("](results/", f"]({folder}results/")
-            text = pattern.sub(lambda _, filled=filled: filled, text)
+            text = pattern.sub(filled.replace("\\", r"\\"), text)
     return text, found
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 _PROC = Path("/proc")
 
@@ -91,7 +92,7 @@ class Trend:
     end: float
 
 
-def fit(x: Sequence[float], y: Sequence[float]) -> Trend:
+def fit(x: npt.ArrayLike, y: npt.ArrayLike) -> Trend:
     """Fit a line to at least three points, not all at one x."""
     xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     deviation = xs - xs.mean()

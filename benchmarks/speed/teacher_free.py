@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -58,6 +59,10 @@ def ratios(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
     return rows
 
 
+def _call(step: Step, sample: dict[str, Any], _: object) -> None:
+    step(sample)
+
+
 def measure_cell(size: str, side: int, batch: int, device: torch.device, args: argparse.Namespace) -> dict[str, Any]:
     """Time updates and answers on one configuration."""
     updates, answers = [], []
@@ -67,7 +72,7 @@ def measure_cell(size: str, side: int, batch: int, device: torch.device, args: a
             "narvl", size, args.precision, False, device, args.seed, settings=model_settings, loss=loss_settings
         )
         sample = batch_for(way, batch, side, device, args.seed)
-        updates.append(Contender(way, "", None, step, lambda _, sample=sample: sample))
+        updates.append(Contender(way, "", None, partial(_call, step, sample)))
     measure(updates, [None] * (1 + args.rounds), 1, device)
     trained = ratios(updates)
     del updates, step
@@ -78,9 +83,7 @@ def measure_cell(size: str, side: int, batch: int, device: torch.device, args: a
         model = freeze(build_model("narvl", size, workload, device, args.seed, **settings(way, size)[0]))
         prepare_for_inference(model, "float32" if args.precision == "float32" else "bfloat16")
         generator = build(model, workload)
-        answers.append(
-            Contender(way, "", None, lambda batch, model=model, generator=generator: generator.generate([model], batch))
-        )
+        answers.append(Contender(way, "", None, partial(generator.generate, [model])))
     inputs = make_batch(WORKLOADS["captioning"], 1, side, device, args.seed)
     measure(answers, [inputs] * (1 + 2 * args.rounds), 1, device)
     return {"size": size, "side": side, "batch": batch, "updates": trained, "answers": ratios(answers)}

@@ -73,7 +73,10 @@ def calls(canary: Path) -> st.SearchStrategy[tuple[tuple[str, ...], Any, dict[st
         "model": {"_name": "wav2vec2", "conv_feature_layers": code},
         "criterion": {"_name": "ctc", "wer_args": code},
     }
-    evaluated = [(("cfg",), foreign, {}), *((("cfg", name), value, {}) for name, value in foreign.items())]
+    evaluated: list[tuple[tuple[str, ...], Any, dict[str, Any]]] = [
+        (("cfg",), foreign, {}),
+        *((("cfg", name), value, {}) for name, value in foreign.items()),
+    ]
     how = st.sampled_from(
         (*({"pickle_protocol": protocol} for protocol in range(2, 6)), {"_use_new_zipfile_serialization": False})
     )

@@ -35,7 +35,7 @@ class Prepare(Work):
         for number in range(_PHOTOS):
             coarse = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
             Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC).save(images / f"photo{number}.jpg")
-        records = []
+        records: list[dict[str, Any]] = []
         for split, count in _SPLITS.items():
             for _ in range(count):
                 number = len(records) + 1
