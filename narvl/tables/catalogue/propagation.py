@@ -20,8 +20,8 @@ NOTE = (
 )
 
 NAMES = {"ofa": "AR", "narvl": "NAR"}
-#: Lower bounds of the buckets, in % of the image's side.
-_BOUNDS = (0, 2, 5, 10, 20, 40)
+#: The buckets' bounds, in % of the image's side.
+_BUCKETS = {0: 2, 2: 5, 5: 10, 10: 20, 20: 40, 40: float("inf")}
 
 
 def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
@@ -37,11 +37,7 @@ def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
 
 def _read(name: str, model: Trained, decoded: Decoded) -> list[Entry]:
     jobs = (model.job, decoded.job)
-    ends = (*_BOUNDS[1:], float("inf"))
-    rows = [
-        Entry(bucket_row(name, low), jobs, partial(_bucket, decoded, low, high))
-        for low, high in zip(_BOUNDS, ends, strict=True)
-    ]
+    rows = [Entry(bucket_row(name, low), jobs, partial(_bucket, decoded, low, high)) for low, high in _BUCKETS.items()]
     return [Entry(f"{name}, all boxes", jobs, partial(_slope, decoded)), *rows]
 
 
@@ -57,7 +53,8 @@ def _slope(decoded: Decoded) -> Values:
 
 def bucket_row(name: str, low: int) -> str:
     """Name a bucket's row."""
-    return f"{name}, x0 off by {low}% or more" if low else f"{name}, x0 off by less than {_BOUNDS[1]}%"
+    high = _BUCKETS[low]
+    return f"{name}, x0 off by {low}% or more" if high == float("inf") else f"{name}, x0 off by {low} to {high}%"
 
 
 def errors(decoded: Decoded) -> list[tuple[float, float]]:
@@ -95,5 +92,5 @@ def claims(figures: Figures) -> list[str]:
 
 def draw(figures: Figures) -> plots.Drawing:
     """Draw the others' error by x0's, a line a model."""
-    lines = {name: {bucket_row(name, low): float(low) for low in _BOUNDS} for name in NAMES.values()}
+    lines = {name: {bucket_row(name, low): float(low) for low in _BUCKETS} for name in NAMES.values()}
     return plots.curves(figures, lines, ["others' error"], "error of x0, % of the side, from")
