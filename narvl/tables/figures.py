@@ -123,6 +123,7 @@ def difference(ours: float | str, paper: float | None) -> str:
 
 
 def mean_text(values: Sequence[float]) -> str:
-    """Write the mean over seeds, and their standard deviation where there are several."""
+    """Write the mean over seeds, and its standard deviation where there are several: below 1 to three places."""
     mean = statistics.fmean(values)
-    return f"{mean:.1f}" if len(values) == 1 else f"{mean:.1f} ± {statistics.stdev(values):.1f}"
+    places = 3 if 0 < abs(mean) < 1 else 1
+    return f"{mean:.{places}f}" + (f" ± {statistics.stdev(values):.{places}f}" if len(values) > 1 else "")

@@ -11,7 +11,7 @@ from narvl.errors import DataError
 from narvl.tables import plots, render
 from narvl.tables.catalogue import TABLES
 from narvl.tables.collect import collect
-from narvl.tables.figures import Figure, Figures, difference, format_value, read_figures
+from narvl.tables.figures import Figure, Figures, difference, format_value, mean_text, read_figures
 from narvl.tables.job import Job
 from narvl.tables.publish import merge
 from narvl.tables.runner import Runner
@@ -42,6 +42,7 @@ def test_csv_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_numbers_are_written_short_and_differences_signed() -> None:
     assert (format_value(123.149), format_value(0.123456), format_value("a text")) == ("123.15", "0.1235", "a text")
+    assert (mean_text([0.65, 0.61]), mean_text([0.0, 0.0]), mean_text([7.25])) == ("0.630 ± 0.028", "0.0 ± 0.0", "7.2")
     assert difference(90.0, 93.24) == "-3.24" and difference(90.0, None) == difference("x", 1.0) == ""
 
 
