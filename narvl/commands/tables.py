@@ -70,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands, with an estimate; run nothing")
     parser.add_argument(
+        "--publish", action="store_true", help="write the tables from the runs that have ended; run nothing"
+    )
+    parser.add_argument(
         "--slurm", action="store_true", help="hand the runs to Slurm; then call again without it, for the tables"
     )
     parser.add_argument(
@@ -194,10 +197,11 @@ def _make(runs: Runs, entries: Mapping[str, Sequence[Entry]], args: argparse.Nam
     results, docs = args.results or ROOT / "results" / runs.scale.name, args.docs or ROOT / "docs"
     failures = []
     for name, found in entries.items():
-        try:
-            Runner(runs.folder, args.jobs).run(_jobs(runs, {name: found}))
-        except UsageError as error:
-            failures.append(f"{name}: {error}")
+        if not args.publish:
+            try:
+                Runner(runs.folder, args.jobs).run(_jobs(runs, {name: found}))
+            except UsageError as error:
+                failures.append(f"{name}: {error}")
         figures = publish(name, found, runs, results, docs)
         sys.stdout.write(f"{name}\n{render(figures)}\n\n")
         sys.stdout.flush()

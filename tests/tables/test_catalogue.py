@@ -242,6 +242,13 @@ def test_partial_figures_of_the_references_are_judged() -> None:
     assert references.claims(Figures(figures[:1]))
 
 
+def test_publishing_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")]
+    assert main(["tables", "table8", "--publish", *folders]) == 0
+    assert "table8" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir()), "nothing ran, and nothing is published over what there may be"
+
+
 def test_latency_is_predicted_where_it_follows_the_equations() -> None:
     import numpy as np
 
