@@ -20,7 +20,9 @@ SEEDS = 3
 NOTE = (
     "Operations, bytes and passes are counted, their rates are fitted on half of the points of "
     "`results/speed_latency.json`, and the other half is predicted; a seed is a division into halves. "
-    "`narvl/tables/latency_model.py` has the equations. A rate of 0 means that the term was not needed."
+    "`narvl/tables/latency_model.py` has the equations. A rate of 0 means that the term was not needed. "
+    "Decoders alone are farthest off where work is none of the model's: beam search over many hypotheses copies caches "
+    "and blocks repeats, and takes longer than predicted."
 )
 
 _PARTS = (
