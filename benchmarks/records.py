@@ -15,11 +15,11 @@ def read(name: str) -> dict[str, Any]:
 
 
 def source(name: str, record: dict[str, Any]) -> str:
-    """Say where figures come from: file, commit, machine, seed."""
+    """Say where figures come from: file, commit, seed where one was drawn, machine."""
     made = record["provenance"]
     machine = made["machine"]
-    accelerator = f"accelerator: {machine['accelerator']}"
+    seed = "" if made["seed"] is None else f"seed {made['seed']}, "
     return (
-        f"Source: [results/{name}.json](results/{name}.json), commit {str(made['commit'])[:10]}, seed {made['seed']}, "
-        f"{machine['cpu']}, {machine['cores']} cores, {accelerator}."
+        f"Source: [results/{name}.json](results/{name}.json), commit {str(made['commit'])[:10]}, {seed}"
+        f"{machine['cpu']}, {machine['cores']} cores, accelerator: {machine['accelerator']}."
     )

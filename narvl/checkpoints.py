@@ -119,6 +119,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path}: no checkpoint, but a {type(state).__name__} without a model. Give one of fairseq-train."
         )
+    if not isinstance(state.get("task_state", {}), dict):  # fairseq would unpack it as one
+        kind = type(state["task_state"]).__name__
+        raise DataError(f"{path}: damaged: its 'task_state' is a {kind}, not a mapping. Give another checkpoint.")
     return state
 
 

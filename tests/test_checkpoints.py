@@ -122,6 +122,12 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path, state: Any) -> None:
     assert f"no checkpoint, but a {type(state).__name__} without a model" in refusal(tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize("value", [11, None, "ab", [1]])
+def test_a_task_state_that_is_none_is_named(tmp_path: Path, value: Any) -> None:
+    torch.save({"model": {}, "task_state": value}, tmp_path / "x.pt")
+    assert f"x.pt: damaged: its 'task_state' is a {type(value).__name__}, not a mapping" in refusal(tmp_path / "x.pt")
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "no such file" in refusal(tmp_path / "x.pt")
     assert "cannot be read" in refusal(tmp_path)
