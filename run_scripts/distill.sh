@@ -4,7 +4,7 @@
 # Usage: run_scripts/distill.sh RECIPE CHECKPOINT DATA OUT [--shard-id I --num-shards K] [--confidence]
 #                               [fairseq-generate's flags...]
 #
-#   RECIPE        the teacher's recipe: captioning/ofa_* or vqa/ofa_*
+#   RECIPE        the teacher's recipe: captioning/ofa_* or vqa/ofa_*; a parallel model's (narvl_*) makes its own texts the targets
 #   CHECKPOINT    the teacher; where the recipe averages weights (vqa), what narvl ema wrote
 #   DATA          folder with train.tsv
 #   OUT           the student's data folder; a stopped run goes on where it was
@@ -17,7 +17,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 [[ $# -ge 4 && $1 != -* ]] || usage "${BASH_SOURCE[0]}" "$@"
 
-[[ ${1##*/} == ofa_* ]] || die "$1: the teacher is an autoregressive model. Give captioning/ofa_* or vqa/ofa_*."
 load_recipe "$1" "${@:5}"
 checkpoint_path=$2 data=$3 out=$4
 shift 4

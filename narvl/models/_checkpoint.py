@@ -17,8 +17,8 @@ TOKENS = "encoder.embed_tokens.weight"
 BLANK = "decoder.blank_embed.weight"
 QUERIES = "decoder.query_embed.weight"
 #: What a parallel model may have beyond an autoregressive one's weights, fresh where a checkpoint lacks it.
-_CONDITION = "decoder.condition."
-_ADDED = (QUERIES, BLANK, f"{_CONDITION}weight", f"{_CONDITION}bias")
+_CONDITION = ("decoder.condition.weight", "decoder.condition.bias")
+_ADDED = (QUERIES, BLANK, *_CONDITION)
 
 #: Names that repeat ``TOKENS``: one table serves encoder input, decoder input and output.
 TIED = ("decoder.embed_tokens.weight", "decoder.output_projection.weight")
@@ -38,7 +38,8 @@ def convert_state_dict(state: dict[str, Any], own: dict[str, Tensor]) -> None:
 
     Accepted: our own names, the reference's names for OFA (V token rows) and NARVL (V + 1 rows, the blank last), and an
     OFA checkpoint for a NARVL model, whose queries, blank and self-conditioning then keep their fresh values. Queries
-    of another number are cut, or extended with fresh ones. What was loaded, added and resized is logged.
+    of another number are cut, or extended with fresh ones; self-conditioning that a parallel model has not is left out.
+    What was loaded, added, resized and left out is logged.
 
     Args:
         state: parameter names and tensors, changed in place.
@@ -50,23 +51,27 @@ def convert_state_dict(state: dict[str, Any], own: dict[str, Tensor]) -> None:
     _drop_unneeded(state)
     added: list[str] = []
     resized: list[str] = []
+    left_out: list[str] = []
     if BLANK in own and TOKENS in state:
         _split_blank(state, own[TOKENS].size(0))
         for name in _ADDED:
             if name in own and name not in state:
                 state[name] = own[name].clone()
                 added.append(f"{name} {tuple(own[name].shape)}")
+        for name in _CONDITION:
+            if name in state and name not in own:
+                del state[name]
+                left_out.append(name)
         if QUERIES in own and state[QUERIES].size(0) != own[QUERIES].size(0):
             resized.append(f"{QUERIES} from {state[QUERIES].size(0)} to {own[QUERIES].size(0)} rows")
             rows = min(state[QUERIES].size(0), own[QUERIES].size(0))
             state[QUERIES] = torch.cat([state[QUERIES][:rows].to(own[QUERIES]), own[QUERIES][rows:]])
     _check(state, own)
-    if added or resized:
+    if added or resized or left_out:
         logger.info(
-            "checkpoint: %d tensors loaded; added: %s; resized: %s",
+            "checkpoint: %d tensors loaded; added: %s; resized: %s; left out: %s",
             len(own) - len(added),
-            ", ".join(added) or "none",
-            ", ".join(resized) or "none",
+            *(", ".join(names) or "none" for names in (added, resized, left_out)),
         )
 
 
@@ -106,8 +111,6 @@ def _check(state: dict[str, Any], own: dict[str, Tensor]) -> None:
         if names
     ]
     hint = "Give the --arch that the checkpoint was trained with."
-    if any(name.startswith(_CONDITION) for name in unknown):
-        hint = "Give the --self-conditioned-layers that the checkpoint was trained with."
     if any(name.startswith(TOKENS) for name in differing):
         hint += " The token table depends on --bpe-dir, --code-dict-size and --num-bins."
     message = f"checkpoint: its parameters do not fit this model. {'; '.join(problems)}. {hint}"

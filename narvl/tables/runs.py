@@ -138,6 +138,7 @@ class Runs:
         all_references: bool = False,
         teacher_free: bool = False,
         from_teacher: bool = False,
+        after: Trained | None = None,
     ) -> Trained:
         """Train the parallel model.
 
@@ -152,8 +153,12 @@ class Runs:
             all_references: learn all right outputs of a row at once; without a teacher's texts.
             teacher_free: start from no autoregressive model of the task either: from pretraining, or from nothing.
             from_teacher: start from the autoregressive model's weights at any scale, whoever's texts are learned.
+            after: learn the texts of this model, from its weights; no other teacher.
         """
         size = size or self.scale.base
+        if after is not None:
+            weights, needed = ("--finetune-from-model", word(after.checkpoint)), (after.job.name,)
+            return self._train(dataset, "narvl", seed, size, name, self.distilled(after), weights, needed, flags)
         start, needs = self._start(dataset.task, size)
         data = self.grouped(dataset) if all_references else self.data(dataset)
         if all_references:

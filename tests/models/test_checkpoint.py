@@ -84,7 +84,8 @@ def test_a_teacher_initialises_a_student(teacher: Any, student: Any, caplog: pyt
     width = teacher.encoder.embed_tokens.embedding_dim
     count = len(teacher.state_dict()) - 1  # decoder.embed_tokens.weight repeats the encoder's
     assert loaded(caplog) == (
-        f"checkpoint: {count} tensors loaded; added: {QUERIES} (20, {width}), {BLANK} (1, {width}); resized: none"
+        f"checkpoint: {count} tensors loaded; added: {QUERIES} (20, {width}), {BLANK} (1, {width}); "
+        "resized: none; left out: none"
     )
 
 
@@ -108,7 +109,7 @@ def test_queries_of_another_number(
     shared = min(queries, 20)
     assert torch.equal(other.decoder.query_embed.weight[:shared], student.decoder.query_embed.weight[:shared])
     assert torch.equal(other.decoder.query_embed.weight[shared:], fresh[shared:])
-    assert loaded(caplog).endswith(f"resized: {QUERIES} from 20 to {queries} rows")
+    assert loaded(caplog).endswith(f"resized: {QUERIES} from 20 to {queries} rows; left out: none")
 
 
 def test_a_teacher_without_queries_initialises_a_student_that_reads_the_encoder(
@@ -216,7 +217,7 @@ def test_fairseq_train_restores_a_teacher_s_checkpoint_into_a_student(
     ]
     with torch.random.fork_rng():
         main(convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), command)))
-    assert f"added: {QUERIES} (40, 256), {BLANK} (1, 256); resized: none" in loaded(caplog)
+    assert f"added: {QUERIES} (40, 256), {BLANK} (1, 256); resized: none; left out: none" in loaded(caplog)
 
     trained = torch.load(saved / "checkpoint_last.pt", weights_only=True)
     assert trained["optimizer_history"][-1]["num_updates"] == 2

@@ -94,9 +94,16 @@ def test_a_model_trained_without_goes_on_as_it_was(
     assert "added: decoder.condition.weight (128, 128), decoder.condition.bias (128,)" in caplog.text
 
 
-def test_a_model_without_cannot_take_weights_with(plain: Any, conditioned: Any) -> None:
-    with pytest.raises(UsageError, match="Give the --self-conditioned-layers that the checkpoint was trained with"):
-        plain.load_state_dict(conditioned.state_dict())
+@torch.no_grad()
+def test_a_plain_model_starts_from_weights_with(
+    scenes: Path, build: Build, conditioned: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    model = build(scenes, "narvl_nano", *NANO)[1]
+    model.load_state_dict(conditioned.state_dict())
+    assert "left out: decoder.condition.weight, decoder.condition.bias" in caplog.text
+    kept = conditioned.state_dict()
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("flags", [(), ("--checkpoint-activations",), ("--decoder-input", "encoder")])

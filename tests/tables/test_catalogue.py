@@ -94,7 +94,7 @@ def test_every_command_passes_its_parser(scale: str) -> None:
             argv = ["DATA", "--path", words[1], "--task", words[0].partition("/")[0], *words[5:]]
             options.parse_args_and_arch(options.get_generation_parser(), argv)
         elif program == "run_scripts/distill.sh":
-            assert words[0].partition("/")[2].startswith("ofa_")
+            assert recipe_flags(words[0]), "there is such a recipe"
         else:
             assert program == "python" and words[:1] == ["-m"]
     assert len(checked) > 10
@@ -136,6 +136,33 @@ def test_the_papers_grid_of_table_10_is_one_epoch_each() -> None:
     trained = [entry.jobs[0].commands[0] for entry in tables["table10"] if entry.jobs[0].kind == "train"]
     grid = {flags_of(words)["--num-queries"]: flags_of(words)["--max-epoch"] for words in trained}
     assert grid == dict.fromkeys(("10", "20", "100", "500", "1000"), "1")
+
+
+@pytest.mark.parametrize("table", ["table10", "queries"])
+def test_captions_of_scenes_have_queries_enough_to_be_said(table: str) -> None:
+    """Of fewer than the words and `</s>` of a teacher's caption, training rightly makes an error."""
+    needed = len("from left to right a red ring and a blue cross </s>".split())
+    _, tables = PLANS["scenes"]
+    trained = [job for entry in tables[table] for job in entry.jobs if job.kind == "train" and "caption" in job.name]
+    numbers = {int(flags_of(job.commands[0])["--num-queries"]) for job in trained}
+    assert min(numbers) == needed and {20} < numbers
+    others = [job for entry in tables["queries"] for job in entry.jobs if job.kind == "train" and "vqa" in job.name]
+    assert min(int(flags_of(job.commands[0])["--num-queries"]) for job in others) == 10
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_own_texts_are_those_of_the_self_conditioned_model(scale: str) -> None:
+    runs, tables = PLANS[scale]
+    plain = [entry.jobs[0] for entry in tables["references"] if "its own texts" in entry.row]
+    assert [job.name.split("/")[1] for job in plain] == ["narvl-references-own-texts"] * len(plain) and plain
+    for job in plain:
+        taught = runs.plan[next(need for need in job.needs if need.endswith("-distilled"))]
+        (command,) = taught.commands
+        teacher = runs.plan[next(need for need in taught.needs if "conditioned" in need)]
+        assert command[0].endswith("distill.sh") and "--self-conditioned-layers" in teacher.commands[0]
+        words = job.commands[0]
+        assert command[2] == flags_of(words)["--finetune-from-model"] and command[4] == words[2]
+        assert "--self-conditioned-layers" not in words and "/ofa/" not in " ".join(words)
 
 
 def test_the_dry_run_prints_every_command_with_an_estimate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -237,8 +264,9 @@ def test_partial_figures_of_the_references_are_judged() -> None:
 
     ours, theirs = "captioning: all, self-conditioned", "captioning: distilled"
     figures = [figure(ours, "96", "1"), figure(ours, "90", "2"), figure(theirs, "100", "1")]
-    *_, reached = references.claims(Figures(figures))
+    *_, reached, plain = references.claims(Figures(figures))
     assert "together they reach 95% of distillation: held (+1.0 CIDEr" in reached
+    assert plain.endswith("a plain model on their texts reaches 95% of distillation: not run.")
     assert references.claims(Figures(figures[:1]))
 
 
