@@ -10,7 +10,6 @@ import argparse
 import copy
 import sys
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from tabulate import tabulate
 from kit import record
 from kit.counting import count_encoder
 from kit.machine import Machine, measure_machine
-from kit.workloads import SIZES, WORKLOADS, build_model, freeze, make_batch, prepare_for_inference
+from kit.shapes import add_shapes, shapes
+from kit.workloads import WORKLOADS, build_model, freeze, make_batch, prepare_for_inference
 from narvl.evaluation.latency import Contender, measure, summarise
 from narvl.models._config import PRESETS
 
@@ -31,9 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = record.build_parser(__doc__, "speed_encoder")
     record.add_device(parser)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["tiny", "base"], help="model sizes")
-    parser.add_argument("--sides", nargs="+", type=record.positive, default=[384, 480], help="image sides, in pixels")
-    parser.add_argument("--batches", nargs="+", type=record.positive, default=[1], help="batch sizes")
+    add_shapes(parser, sizes=["tiny", "base"], sides=[384, 480], batches=[1])
     parser.add_argument("--rounds", type=record.positive, default=9, help="rounds that count")
     return parser
 
@@ -80,10 +78,7 @@ def run(args: argparse.Namespace) -> None:
     """Time every configuration that the results file lacks."""
     device = record.device_of(args)
     results = record.Results(args, device=args.device)
-    cells = {
-        f"{size} {side} {batch}": (size, side, batch)
-        for size, side, batch in product(args.sizes, args.sides, args.batches)
-    }
+    cells = shapes(args)
     for key in results.wanted(list(cells)):
         machine = results.limits = measure_machine(device, torch.float32, results.limits)
         cell = measure_cell(*cells[key], device, machine, args)

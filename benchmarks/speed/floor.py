@@ -20,7 +20,8 @@ from kit import record
 from kit.counting import Part, count_decoder, count_encoder
 from kit.decoders import DECODERS
 from kit.machine import measure_machine
-from kit.workloads import DTYPES, SIZES, WORKLOADS, build_model, freeze
+from kit.shapes import add_shapes
+from kit.workloads import DTYPES, WORKLOADS, build_model, freeze
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,8 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = record.build_parser(__doc__, "speed_floor")
     record.add_device(parser)
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32", help="of weights and products")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["tiny", "base"], help="model sizes")
-    parser.add_argument("--sides", nargs="+", type=record.positive, default=[384, 480], help="image sides, in pixels")
+    add_shapes(parser, sizes=["tiny", "base"], sides=[384, 480], batches=None)
     parser.add_argument("--tasks", nargs="+", choices=tuple(WORKLOADS), default=list(WORKLOADS), help="tasks")
     return parser
 

@@ -25,7 +25,8 @@ from kit import plots, record
 from kit.counting import count_decoder, count_encoder
 from kit.decoders import DECODERS
 from kit.machine import Machine, measure_machine
-from kit.workloads import DTYPES, SIZES, WORKLOADS, Workload, build_model, freeze, make_batch, prepare_for_inference
+from kit.shapes import add_shapes
+from kit.workloads import DTYPES, WORKLOADS, Workload, build_model, freeze, make_batch, prepare_for_inference
 from narvl.errors import UsageError
 from narvl.evaluation.latency import Contender, measure, summarise
 from narvl.models._compile import COMPILE_MODES, check_compile
@@ -44,9 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="float32",
         help="what the models compute with (--inference-precision); the floor beside int8 is float32's",
     )
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["tiny", "base"], help="model sizes")
-    parser.add_argument("--sides", nargs="+", type=record.positive, default=[384], help="image sides, in pixels")
-    parser.add_argument("--batches", nargs="+", type=record.positive, default=[1], help="batch sizes")
+    add_shapes(parser, sizes=["tiny", "base"], sides=[384], batches=[1])
     parser.add_argument("--tasks", nargs="+", choices=tuple(WORKLOADS), default=list(WORKLOADS), help="tasks")
     parser.add_argument(
         "--decoders", nargs="+", choices=tuple(DECODERS), help="decoders (default: all that this version has)"

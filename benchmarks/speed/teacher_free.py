@@ -11,7 +11,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,8 @@ from tabulate import tabulate
 
 from kit import record
 from kit.decoders import DECODERS
-from kit.workloads import SIZES, WORKLOADS, build_model, freeze, make_batch, prepare_for_inference, vocabulary
+from kit.shapes import add_shapes, shapes
+from kit.workloads import WORKLOADS, build_model, freeze, make_batch, prepare_for_inference, vocabulary
 from narvl.evaluation.latency import Contender, measure, spread
 from narvl.models._config import middle_layer
 from references import make_references
@@ -94,9 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = record.build_parser(__doc__, "speed_teacher_free")
     record.add_device(parser)
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="amp is autocast to bfloat16")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["tiny"], help="model sizes")
-    parser.add_argument("--sides", nargs="+", type=record.positive, default=[384], help="image sides, in pixels")
-    parser.add_argument("--batches", nargs="+", type=record.positive, default=[4], help="batch sizes of the updates")
+    add_shapes(parser, sizes=["tiny"], sides=[384], batches=[4])
     parser.add_argument(
         "--rounds", type=record.positive, default=7, help="updates that count; answers are twice as many"
     )
@@ -107,10 +105,7 @@ def run(args: argparse.Namespace) -> None:
     """Time every configuration that the results file lacks."""
     device = record.device_of(args)
     results = record.Results(args, device=args.device, precision=args.precision)
-    cells = {
-        f"{size} {side} {batch}": (size, side, batch)
-        for size, side, batch in product(args.sizes, args.sides, args.batches)
-    }
+    cells = shapes(args)
     for key in results.wanted(list(cells)):
         cell = measure_cell(*cells[key], device, args)
         results.add(key, cell)

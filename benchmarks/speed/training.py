@@ -14,7 +14,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 import torch
@@ -23,7 +22,8 @@ from tabulate import tabulate
 from kit import plots, record
 from kit.machine import choose_device
 from kit.memory import METHODS, Peak, in_fresh_process
-from kit.workloads import SIZES, WORKLOADS, build_model, make_batch, vocabulary
+from kit.shapes import add_shapes, shapes
+from kit.workloads import WORKLOADS, build_model, make_batch, vocabulary
 from narvl.criterions.query_ctc import QueryCTCConfig, QueryCTCCriterion
 from narvl.evaluation.latency import Contender, measure, now, spread, summarise
 
@@ -120,9 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     record.add_device(parser)
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="amp is autocast to bfloat16")
     parser.add_argument("--checkpoint-activations", action="store_true", help="recompute activations when needed")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["tiny"], help="model sizes")
-    parser.add_argument("--sides", nargs="+", type=record.positive, default=[384], help="image sides, in pixels")
-    parser.add_argument("--batches", nargs="+", type=record.positive, default=[1, 4], help="batch sizes")
+    add_shapes(parser, sizes=["tiny"], sides=[384], batches=[1, 4])
     parser.add_argument("--rounds", type=record.positive, default=7, help="steps that count")
     parser.add_argument("--budget", type=record.positive, default=120, help="seconds that a cell's steps may take")
     return parser
@@ -168,10 +166,7 @@ def run(args: argparse.Namespace) -> None:
         checkpoint_activations=args.checkpoint_activations,
         memory=METHODS[args.device],
     )
-    cells = {
-        f"{size} {side} {batch}": (size, side, batch)
-        for size, side, batch in product(args.sizes, args.sides, args.batches)
-    }
+    cells = shapes(args)
     for key in results.wanted(list(cells)):
         cell = measure_cell(*cells[key], device, args)
         results.add(key, cell)
