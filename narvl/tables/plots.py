@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#f0e442")
 _MARKERS = "os^Dv<>P"
+#: Panels beside each other.
+_COLUMNS = 3
+#: From this ratio of the largest to the smallest on, an axis is logarithmic.
+_FAR = 30
 #: How every plot of the project looks.
 STYLE = {
     "font.size": 9,
@@ -40,12 +45,21 @@ def save(drawing: Drawing, path: Path) -> None:
 
 
 def bars(figures: Figures, metrics: Sequence[str]) -> Drawing:
-    """Draw each metric in a panel of its own: a bar a row, the seeds' spread on it, a mark for the paper's value."""
-    axes, drawing = _panels(len(metrics), height=0.7 + 0.3 * max(1, len(figures.rows)))
-    for axis, metric in zip(axes, metrics, strict=True):
-        rows = [row for row in figures.rows if figures.of(row, metric)][::-1]
+    """Draw each metric in a panel of its own: a bar a row, the seeds' spread on it, a mark for the paper's value.
+
+    Neighbouring panels of the same rows name them once.
+    """
+    shown = [[row for row in figures.rows if figures.of(row, metric)][::-1] for metric in metrics]
+    lines = [shown[start : start + _COLUMNS] for start in range(0, len(shown), _COLUMNS)]
+    tallest = [max(1, *(len(rows) for rows in line)) for line in lines]
+    axes, drawing = _panels(len(metrics), [0.7 + 0.3 * most for most in tallest])
+    for panel, (axis, metric, rows) in enumerate(zip(axes, metrics, shown, strict=True)):
+        most = tallest[panel // _COLUMNS]
         means = [figures.mean(row, metric) or 0.0 for row in rows]
         axis.barh(rows, means, xerr=[figures.spread(row, metric) or 0.0 for row in rows], color=_COLOURS[0], capsize=3)
+        axis.set_ylim(len(rows) - most - 0.5, len(rows) - 0.5)  # bars are equally thick in all panels
+        if panel % _COLUMNS and rows == shown[panel - 1]:
+            axis.tick_params(labelleft=False)
         paper = {row: figures.of(row, metric)[0].paper for row in rows}
         known = [row for row in rows if paper[row]]
         axis.scatter([float(paper[row]) for row in known], known, marker="|", s=120, color=_COLOURS[1], zorder=3)
@@ -63,13 +77,14 @@ def curves(figures: Figures, lines: Mapping[str, Mapping[str, float]], metrics: 
         metrics: a panel each.
         x_label: what the x axis counts.
     """
-    axes, drawing = _panels(len(metrics), height=2.8)
+    axes, drawing = _panels(len(metrics), [2.8] * math.ceil(len(metrics) / _COLUMNS))
     for axis, metric in zip(axes, metrics, strict=True):
         for number, (name, places) in enumerate(lines.items()):
             rows = [row for row in places if figures.of(row, metric)]
             if rows:
                 _line(axis, figures, rows, [places[row] for row in rows], metric, name, number)
         axis.set(xlabel=x_label, ylabel=metric)
+        _spread_out(axis, sorted({place for places in lines.values() for place in places.values()}))
         if all(lines):
             axis.legend(fontsize=8)
     return drawing
@@ -84,7 +99,7 @@ def against(figures: Figures, x_metric: str, y_metric: str, lines: Mapping[str, 
         y_metric: of the y axis.
         lines: to each line's name the beginning of its rows' names; the rest of a name is written beside its point.
     """
-    (axis,), drawing = _panels(1, height=3.2)
+    (axis,), drawing = _panels(1, [3.2])
     for number, (name, start) in enumerate(lines.items()):
         rows = [row for row in figures.rows if row.startswith(start) and figures.of(row, y_metric)]
         rows = [row for row in rows if figures.of(row, x_metric)]
@@ -109,13 +124,24 @@ def _line(
     axis.errorbar(places, means, yerr=spreads, color=colour, marker=marker, capsize=3, label=name or None)
 
 
-def _panels(count: int, height: float) -> tuple[list[Axes], Drawing]:
+def _spread_out(axis: Axes, places: Sequence[float]) -> None:
+    """Tick where the points are, by their logarithms where they are of different orders of magnitude."""
+    if len(places) > 1 and places[0] > 0 and places[-1] / places[0] > _FAR:
+        axis.set_xscale("log")
+        axis.minorticks_off()
+    axis.set_xticks(places, [f"{place:g}" for place in places])
+
+
+def _panels(count: int, heights: Sequence[float]) -> tuple[list[Axes], Drawing]:
+    """Lay out panels, so many beside each other; heights are those of the lines of panels."""
     import matplotlib
     from matplotlib import pyplot
 
     matplotlib.use("svg")
     matplotlib.rcParams.update(STYLE)
-    drawing, axes = pyplot.subplots(1, max(1, count), figsize=(4.2 * max(1, count), height), squeeze=False)
-    drawing.tight_layout(w_pad=3)
+    columns = max(1, min(count, _COLUMNS))
+    drawing = pyplot.figure(figsize=(4.2 * columns, sum(heights)), layout="constrained")
+    grid = drawing.add_gridspec(max(1, len(heights)), columns, height_ratios=list(heights) or None)
+    axes = [drawing.add_subplot(grid[panel // columns, panel % columns]) for panel in range(max(1, count))]
     pyplot.close(drawing)
-    return list(axes[0]), drawing
+    return axes, drawing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,6 +101,28 @@ def test_differences_are_of_the_same_seed() -> None:
 def test_a_page_can_be_written_before_anything_ran(name: str, tmp_path: Path) -> None:
     page = render.page("scenes", tmp_path, "../results/scenes")
     assert TABLES[name].TITLE in page and f"Not run. Command: `narvl tables {name} --scale scenes`" in page
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_names_of_rows_cover_no_neighbouring_panel(count: int) -> None:
+    pytest.importorskip("matplotlib")
+    metrics = [f"metric {number}" for number in range(count)]
+    rows = [(f"a row with a long name, {row} of {metric}", metric) for metric in metrics for row in range(3)]
+    drawing: Any = plots.bars(Figures(figure(row, metric, "50") for row, metric in rows), metrics)
+    drawing.draw_without_rendering()
+    assert len(drawing.axes) == count
+    for axis in drawing.axes:
+        names = [label.get_window_extent() for label in axis.get_yticklabels()]
+        assert len(names) == 3
+        others = [other.get_window_extent() for other in drawing.axes if other is not axis]
+        assert not any(name.overlaps(other) for name in names for other in others)
+
+
+def test_axes_over_orders_of_magnitude_are_logarithmic() -> None:
+    pytest.importorskip("matplotlib")
+    near, far = ({"": {"A": 10.0, "B": most}} for most in (40.0, 1000.0))
+    scales = [plots.curves(SOME, lines, ["CIDEr"] * 4, "x") for lines in (near, far)]
+    assert [{axis.get_xscale() for axis in drawing.axes} for drawing in scales] == [{"linear"}, {"log"}]  # type: ignore[attr-defined]
 
 
 def test_plots_show_rows(tmp_path: Path) -> None:
