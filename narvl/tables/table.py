@@ -125,7 +125,7 @@ def differences(figures: Figures, metric: str, row: str, other: str) -> list[flo
 
 
 def verdict(claim: str, found: Sequence[float], unit: str) -> str:
-    """Say whether a claim holds.
+    """Say whether a claim holds, by how much against the spread of seeds; one seed has none to be held against.
 
     Args:
         claim: that a difference is above 0.
@@ -135,9 +135,11 @@ def verdict(claim: str, found: Sequence[float], unit: str) -> str:
     if not found:
         return f"{claim}: not run."
     mean = statistics.fmean(found)
-    spread = statistics.stdev(found) if len(found) > 1 else 0.0
-    seeds = f"{len(found)} seeds, whose differences spread by {spread:.1f}" if len(found) > 1 else "one seed"
+    if len(found) == 1:
+        held = "so" if mean > 0 else "not so" if mean < 0 else "no difference"
+        return f"{claim}: {held} in the one seed that was run ({mean:+.1f} {unit})."
+    spread = statistics.stdev(found)
     held = "held" if mean > spread else "did not hold" if mean < -spread else "within the seeds' spread, so undecided"
     if mean == spread == 0:
         held = "no difference"
-    return f"{claim}: {held} ({mean:+.1f} {unit}, {seeds})."
+    return f"{claim}: {held} ({mean:+.1f} {unit}, {len(found)} seeds, whose differences spread by {spread:.1f})."
