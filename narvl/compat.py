@@ -123,7 +123,7 @@ def _read_checkpoints_by_name() -> None:
 
 
 def _find_the_checkpoint_to_start_from() -> None:
-    """Let ``--restore-file`` name a file that exists: fairseq trains from the beginning where it does not."""
+    """Name what a training cannot start from: fairseq begins anew without the file, torch tells of groups alone."""
     from fairseq import checkpoint_utils
     from fairseq.file_io import PathManager
 
@@ -135,7 +135,16 @@ def _find_the_checkpoint_to_start_from() -> None:
         named = cfg.restore_file.replace(".pt", f"{trainer.checkpoint_suffix}.pt")
         if cfg.restore_file != _LAST and not PathManager.exists(named):
             raise UsageError(f"--restore-file {named}: no such file. Give a checkpoint, or drop the flag.")
-        return load(cfg, trainer, **options)
+        try:
+            return load(cfg, trainer, **options)
+        except ValueError as error:
+            if "optimizer's group" not in str(error):
+                raise
+            raise UsageError(
+                f"--save-dir {cfg.save_dir}: the training there is of a model with other parameters. Give the flags "
+                "that it was begun with (such as --self-conditioned-layers), or another --save-dir and "
+                "--finetune-from-model."
+            ) from error
 
     checkpoint_utils.load_checkpoint = load_existing
 

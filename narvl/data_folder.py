@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
 from narvl.data.tsv import COLUMNS, TsvFile
 from narvl.data.vocabulary import BPE_FILES
-from narvl.errors import UsageError
+from narvl.errors import DataError, UsageError
 
+_BOX = re.compile(r"\s*-?\d[\d.]*(,-?\d[\d.]*){3}\s*")
 _REST = (*BPE_FILES, "valid.tsv", "test.tsv", "valid.scenes.jsonl", "test.scenes.jsonl")
 
 
@@ -33,6 +35,23 @@ def begin_folder(data: Path, out: Path, task: str) -> TsvFile:
     except OSError as error:
         raise UsageError(f"--out {out}: cannot be made ({error.strerror}). Give a folder.") from error
     return rows
+
+
+def captioned_image(rows: TsvFile, index: int) -> tuple[str, list[str]]:
+    """Return what tells a captioning row's image from others, and the row.
+
+    Raises:
+        DataError: the row is malformed, its image-id is empty, or it is one of visual grounding, which has as many
+            columns.
+    """
+    fields = rows[index]
+    if _BOX.fullmatch(fields[3]):
+        raise DataError(f"{rows.where(index)}: column 4 is a box. Give a folder of captions, not of visual grounding.")
+    if not fields[1].strip():
+        raise DataError(
+            f"{rows.where(index)}: the image-id (column 2) is empty, which tells images apart. Give each its own."
+        )
+    return fields[1], fields
 
 
 def link_rest(data: Path, out: Path) -> None:

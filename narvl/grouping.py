@@ -10,11 +10,10 @@ from tqdm import tqdm
 
 from narvl.data.captioning import references
 from narvl.data.tsv import COLUMNS, SEPARATOR
-from narvl.data_folder import begin_folder, link_rest
+from narvl.data_folder import begin_folder, captioned_image, link_rest
 from narvl.files import named_when_full
 
-_COLUMNS = COLUMNS["captioning"]
-_IMAGE_ID, _CAPTION = _COLUMNS.index("image-id"), _COLUMNS.index("caption")
+_CAPTION = COLUMNS["captioning"].index("caption")
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def group_captions(data: str | Path, out: str | Path) -> Grouped:
         out: the folder to write; created.
 
     Raises:
-        DataError: train.tsv is missing or a row is malformed.
+        DataError: train.tsv is missing, or a row is malformed or lacks its image's id.
         UsageError: the folders are the same, ``out`` cannot be made, or the disk is full.
     """
     data, out = Path(data), Path(out)
@@ -45,9 +44,9 @@ def group_captions(data: str | Path, out: str | Path) -> Grouped:
     first: dict[str, int] = {}
     captions: dict[str, list[str]] = {}
     for index in tqdm(range(len(rows)), desc="captions", unit="row", disable=None):
-        fields = rows[index]
-        first.setdefault(fields[_IMAGE_ID], index)
-        captions.setdefault(fields[_IMAGE_ID], []).extend(references(fields))
+        image, fields = captioned_image(rows, index)
+        first.setdefault(image, index)
+        captions.setdefault(image, []).extend(references(fields))
     partial = out / "train.tsv.partial"
     with named_when_full(partial), partial.open("w", encoding="utf-8", newline="\n") as file:
         for image, index in tqdm(first.items(), desc="images", unit="row", disable=None):

@@ -10,13 +10,14 @@
 #   OUT           the student's data folder; a stopped run goes on where it was
 #   --shard-id    decode this part of the rows alone (from 0), for example on one of several machines that share OUT
 #   --num-shards  number of parts. Once all are there, narvl distill targets --out OUT ends the work.
-#   --confidence  vqa: weigh each row by the probability of the teacher's answer
+#   --confidence  vqa: weigh each row by the probability of the teacher's answer; of an autoregressive teacher
 #
 # Without --shard-id, every GPU of the machine decodes a part (NPROC: number of parts), and the targets are written.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 [[ $# -ge 4 && $1 != -* ]] || usage "${BASH_SOURCE[0]}" "$@"
 
+family=${1##*/} family=${family%%_*}
 load_recipe "$1" "${@:5}"
 checkpoint_path=$2 data=$3 out=$4
 shift 4
@@ -35,6 +36,9 @@ while [[ $# -gt 0 ]]; do
 done
 [[ -n $shard_id && -n $num_shards || -z $shard_id$num_shards ]] || die 'give --shard-id and --num-shards together.'
 [[ -z $shard_id || ${#confidence[@]} -eq 0 ]] || die '--confidence belongs to narvl distill targets, after the last shard.'
+
+# A parallel model's search tells the probability of one path of a text, not of the text.
+[[ $family == ofa || ${#confidence[@]} -eq 0 ]] || die '--confidence needs an autoregressive teacher (vqa/ofa_*).'
 
 mkdir -p "$out"
 { # several shards may begin at a time; one of them writes the rows

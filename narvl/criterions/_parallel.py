@@ -28,13 +28,17 @@ class SampleLosses:
         loss: what is trained on, in nats; 0 where the target is unreachable.
         nll: its part without label smoothing; 0 where the target is unreachable.
         reachable: False where the target needs more queries than there are.
-        needed: queries that the target needs.
+        needed: queries that the target needs; of several references, those that the shortest needs; 0 without a token.
+        references: how many references the sample has.
+        unsaid: how many of them need more queries than there are.
     """
 
     loss: Tensor
     nll: Tensor
     reachable: Tensor
     needed: Tensor
+    references: Tensor
+    unsaid: Tensor
 
 
 class ParallelCriterion(FairseqCriterion):
@@ -42,7 +46,9 @@ class ParallelCriterion(FairseqCriterion):
 
     Two half batches therefore give the gradient of one whole batch, with gradient accumulation and across ranks.
     A sample's ``weight`` (B,) in the batch multiplies its loss. Unreachable targets are counted (``unreachable``, their
-    share) and left out of loss, gradient and ``sample_size``.
+    share) and left out of loss, gradient and ``sample_size``; so are references out of reach beside others that are not
+    (``unreachable_references``). Validation judges the row's one target, whatever training learns from: its loss
+    compares trainings.
     """
 
     #: Value of ``--alignment`` that the loss trains.
@@ -56,6 +62,10 @@ class ParallelCriterion(FairseqCriterion):
             raise UsageError(f"--label-smoothing {cfg.label_smoothing}: give a value from 0 to below 1.")
         if not 0.0 < cfg.intermediate_weight < 1.0:
             raise UsageError(f"--intermediate-weight {cfg.intermediate_weight}: give a value between 0 and 1.")
+        if cfg.intermediate_weight != ParallelConfig.intermediate_weight and not cfg.intermediate_layers:
+            raise UsageError(
+                f"--intermediate-weight {cfg.intermediate_weight}: nothing reads it without --intermediate-layers."
+            )
         self.label_smoothing = cfg.label_smoothing
         if len(set(cfg.intermediate_layers)) < len(cfg.intermediate_layers):
             raise UsageError(f"--intermediate-layers {cfg.intermediate_layers}: give each layer once.")
@@ -68,8 +78,15 @@ class ParallelCriterion(FairseqCriterion):
         """Build from the command line's configuration."""
         return cls(cfg, task)
 
-    def losses(self, logits: Tensor, sample: dict[str, Any], blank: int) -> SampleLosses:
-        """Compute each sample's loss from logits (B, N, V + 1) and its batch (``narvl.data.sample.collate``)."""
+    def losses(self, logits: Tensor, sample: dict[str, Any], blank: int, padding: Tensor | None) -> SampleLosses:
+        """Compute each sample's loss.
+
+        Args:
+            logits: (B, N, V + 1).
+            sample: the batch (``narvl.data.sample.collate``).
+            blank: index of the blank.
+            padding: (B, N), True at positions without output, whose logits say the blank; None without any.
+        """
         raise TypeError(f"{type(self).__name__} defines no loss")
 
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
@@ -84,14 +101,15 @@ class ParallelCriterion(FairseqCriterion):
         """
         parallel: Any = unwrap(model)
         self._check_model(parallel)
-        # Layers below the last are trained, not judged: the loss of validation compares trainings with and without.
+        # What is learned beside the target is not judged: the loss of validation compares trainings with and without.
         below = self.intermediate_layers if model.training else ()
+        judged = sample if model.training else {key: value for key, value in sample.items() if key != "references"}
         logits, extra = model(**sample["net_input"], intermediate=below)
 
         def losses(logits: Tensor) -> SampleLosses:
             if extra["padding"] is not None:
                 logits = silence(logits, extra["padding"], parallel.blank)
-            return self.losses(logits, sample, parallel.blank)
+            return self.losses(logits, judged, parallel.blank, extra["padding"])
 
         result = losses(logits)
         loss = result.loss
@@ -101,17 +119,20 @@ class ParallelCriterion(FairseqCriterion):
         weight = sample.get("weight")
         loss = loss if weight is None else loss * weight.to(loss)
         # One transfer from the device, which has to compute all of it first, tells whatever the host must know.
-        told = torch.stack([result.reachable.sum().to(loss), loss.detach().sum(), result.nll.detach().sum()]).tolist()
+        counts = torch.stack([part.sum() for part in (result.reachable, result.references, result.unsaid)])
+        told = torch.cat([counts.to(loss), torch.stack([loss.detach().sum(), result.nll.detach().sum()])]).tolist()
         reached = int(told[0])
         if model.training:
             self._require_reachable(result, reached, logits.size(1))
         log = {
-            "loss": told[1],
-            "nll_loss": told[2],
+            "loss": told[3],
+            "nll_loss": told[4],
             "ntokens": sample["ntokens"],
             "nsentences": len(result.loss),
             "sample_size": reached,
             "unreachable": len(result.loss) - reached,
+            "references": told[1],
+            "unreachable_references": told[2],
         }
         return (loss.sum() if reduce else loss), reached, log
 
@@ -146,28 +167,43 @@ class ParallelCriterion(FairseqCriterion):
         self._seen += len(result.loss)
         self._reached += reached
         if self._reached == 0 and self._seen >= _ENOUGH_TARGETS:
+            needed = result.needed[result.needed > 0]
+            if not len(needed):
+                raise UsageError(f"train.tsv: none of the {self._seen} targets seen so far has a token. See its texts.")
             raise UsageError(
                 f"--num-queries {queries}: not one of the {self._seen} targets seen so far can be said; the shortest "
-                f"of this batch needs {int(result.needed.min())} queries. Raise --num-queries or shorten the targets."
+                f"of this batch needs {int(needed.min())} queries. Raise --num-queries or shorten the targets."
             )
 
     @staticmethod
     def reduce_metrics(logging_outputs: list[dict[str, Any]]) -> None:
-        """Log means over all workers: losses in bits a target token, and the share of unreachable targets."""
+        """Log means over all workers: losses in bits a target token, and the shares of what cannot be said."""
         total = {
             key: sum(float(log.get(key, 0)) for log in logging_outputs)
             for key in ("loss", "nll_loss", "sample_size", "nsentences", "unreachable")
         }
+        references, unsaid = (
+            sum(float(log.get(key, 0)) for log in logging_outputs) for key in ("references", "unreachable_references")
+        )
         size = total["sample_size"]
         for key in ("loss", "nll_loss"):
             metrics.log_scalar(key, total[key] / max(size, 1.0) / math.log(2), size, round=3)
         sentences = max(total["nsentences"], 1.0)
         metrics.log_scalar("unreachable", total["unreachable"] / sentences, sentences, round=4)
+        if references > sentences:  # with one each they are the targets
+            metrics.log_scalar("unreachable_references", unsaid / references, references, round=4)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
         """Tell fairseq that workers' logs may be summed: every entry is a sum."""
         return True
+
+
+def mean_over_outputs(values: Tensor, padding: Tensor | None) -> Tensor:
+    """Average values of positions (B, N) over those that carry output (B,); ``padding`` as in ``silence``."""
+    if padding is None:
+        return values.mean(dim=-1)
+    return values.masked_fill(padding, 0.0).sum(dim=-1) / (~padding).sum(dim=-1).clamp(min=1)
 
 
 def silence(logits: Tensor, padding: Tensor, blank: int) -> Tensor:

@@ -35,6 +35,7 @@ def query_cross_entropy_loss(
     label_smoothing: float = 0.0,
     train_unused: bool = True,
     overwrite: bool = False,
+    padding: Tensor | None = None,
 ) -> SampleLosses:
     """Compute the position-wise cross-entropy of each sample.
 
@@ -46,12 +47,13 @@ def query_cross_entropy_loss(
         label_smoothing: e in (1-e) * nll + e * (-mean log p over vocabulary), at each trained query.
         train_unused: whether the queries beyond the target learn the blank.
         overwrite: let the backward pass write over the logits, see ``pick_log_probs``.
+        padding: (B, N), True at positions without output, after all others; None without any.
 
     Returns:
         Losses in nats, summed over the trained queries and divided by the target's length, as in Q-CTC.
     """
     batch, queries, _ = logits.shape
-    reachable = (lengths > 0) & (lengths <= queries)
+    reachable = (lengths > 0) & (lengths <= (queries if padding is None else (~padding).sum(1)))
     positions = torch.arange(queries, device=target.device)
     said = positions < lengths.unsqueeze(1)
     labels = target.new_full((batch, queries), blank)
@@ -59,6 +61,8 @@ def query_cross_entropy_loss(
     labels[:, :width] = target[:, :width]
     labels = labels.masked_fill(~said, blank)
     trained = (said | train_unused) & reachable.unsqueeze(1)
+    if padding is not None:
+        trained = trained & ~padding
     divisor = lengths.clamp(min=1)
 
     log_probs, mean_log_prob = pick_log_probs(logits, labels.unsqueeze(2), overwrite)
@@ -67,7 +71,8 @@ def query_cross_entropy_loss(
     if label_smoothing > 0:
         smooth = torch.where(trained, -mean_log_prob, 0.0).sum(1) / divisor
         loss = (1 - label_smoothing) * nll + label_smoothing * smooth
-    return SampleLosses(loss, nll, reachable, lengths)
+    given = (lengths > 0).long()
+    return SampleLosses(loss, nll, reachable, lengths, given, given * ~reachable)
 
 
 @register_criterion("query_cross_entropy", dataclass=QueryCrossEntropyConfig)
@@ -80,7 +85,7 @@ class QueryCrossEntropyCriterion(ParallelCriterion):
         super().__init__(cfg, task)
         self.train_unused = str(cfg.unused_queries) == "blank"
 
-    def losses(self, logits: Tensor, sample: dict[str, Any], blank: int) -> SampleLosses:
+    def losses(self, logits: Tensor, sample: dict[str, Any], blank: int, padding: Tensor | None) -> SampleLosses:
         """Compute each sample's position-wise cross-entropy; the backward pass writes over the logits."""
         return query_cross_entropy_loss(
             logits,
@@ -90,4 +95,5 @@ class QueryCrossEntropyCriterion(ParallelCriterion):
             self.label_smoothing,
             self.train_unused,
             overwrite=True,
+            padding=padding,
         )

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from narvl.criterions._config import ParallelConfig
 from narvl.criterions._log_probs import pick_log_probs
-from narvl.criterions._parallel import ParallelCriterion, SampleLosses
+from narvl.criterions._parallel import ParallelCriterion, SampleLosses, mean_over_outputs
 from narvl.errors import UsageError
 
 
@@ -40,14 +40,18 @@ class QueryCTCConfig(ParallelConfig):
     )
 
 
+#: Beyond these the loss's value is lost to rounding in float32.
+_TEMPERATURES = (1e-3, 1e4)
+
+
 @dataclass(frozen=True)
 class References:
     """The references of a batch's samples, K places each.
 
     Attributes:
         tokens: token ids (B, K, L), right-padded; ``</s>`` included, ``<s>`` not.
-        lengths: numbers of tokens (B, K); references without any are counted out.
-        weights: what each counts (B, K); 0 at places without a reference. Only the ratios within a sample matter.
+        lengths: numbers of tokens (B, K); 0 at places without a reference.
+        weights: what each counts (B, K). Only the ratios within a sample matter; where all are 0 they count alike.
     """
 
     tokens: Tensor
@@ -76,6 +80,7 @@ def query_ctc_loss(
     blank: int,
     label_smoothing: float = 0.0,
     overwrite: bool = False,
+    padding: Tensor | None = None,
 ) -> SampleLosses:
     """Compute the Q-CTC loss of each sample's one target.
 
@@ -86,12 +91,15 @@ def query_ctc_loss(
         blank: index of the blank.
         label_smoothing: e in (1-e) * nll + e * (-mean log p over queries and vocabulary).
         overwrite: let the backward pass write over the logits, see ``pick_log_probs``.
+        padding: (B, N), True at positions without output, whose logits must say the blank; None without any.
 
     Returns:
         Losses in nats, divided by the target's length.
     """
     only = References(target.unsqueeze(1), lengths.unsqueeze(1), torch.ones_like(lengths).unsqueeze(1))
-    return marginal_query_ctc_loss(logits, only, blank, label_smoothing=label_smoothing, overwrite=overwrite)
+    return marginal_query_ctc_loss(
+        logits, only, blank, label_smoothing=label_smoothing, overwrite=overwrite, padding=padding
+    )
 
 
 def marginal_query_ctc_loss(
@@ -101,6 +109,7 @@ def marginal_query_ctc_loss(
     temperature: float = 1.0,
     label_smoothing: float = 0.0,
     overwrite: bool = False,
+    padding: Tensor | None = None,
 ) -> SampleLosses:
     """Compute the loss of each sample over those of its references that its queries can say.
 
@@ -111,19 +120,21 @@ def marginal_query_ctc_loss(
         temperature: T in -T log sum_r w_r p(y_r)^(1/T), above 0.
         label_smoothing: e in (1-e) * nll + e * (-mean log p over queries and vocabulary).
         overwrite: let the backward pass write over the logits, see ``pick_log_probs``.
+        padding: (B, N), True at positions without output, whose logits must say the blank; None without any.
 
     Returns:
-        Losses in nats, divided by the references' weighted mean length; ``needed`` is the least of a sample's
-        references.
+        Losses in nats, divided by the weighted mean length of the references that can be said.
     """
     batch, places, width = references.tokens.shape
     needed = queries_needed(references.tokens.flatten(0, 1), references.lengths.flatten()).view(batch, places)
-    given = (references.weights > 0) & (references.lengths > 0)
-    said = given & (needed <= logits.size(1))
+    present, counts = references.lengths > 0, references.weights > 0
+    given = present & (counts | ~(present & counts).any(1, keepdim=True))
+    queries = logits.size(1) if padding is None else (~padding).sum(1, keepdim=True)
+    said = given & (needed <= queries)
     nll, mean_log_prob = _reference_losses(logits, references, said, blank, overwrite)
 
     reachable = said.any(dim=1)
-    weights = torch.where(said, references.weights, 0).to(nll)
+    weights = torch.where(said, torch.where(counts, references.weights, 1), 0).to(nll)
     weights = weights / weights.sum(1, keepdim=True)
     # Samples without a reachable reference are given finite values: the gradient of log 0 is no number.
     weights = torch.where(reachable.unsqueeze(1), weights, 1.0)
@@ -132,10 +143,10 @@ def marginal_query_ctc_loss(
     marginal = torch.where(reachable, marginal, 0.0)
     loss = marginal
     if label_smoothing > 0:
-        smooth = torch.where(reachable, -mean_log_prob.mean(dim=-1), 0.0)
+        smooth = torch.where(reachable, -mean_over_outputs(mean_log_prob, padding), 0.0)
         loss = (1 - label_smoothing) * marginal + label_smoothing * smooth
-    least = needed.masked_fill(~given, torch.iinfo(needed.dtype).max).amin(1)
-    return SampleLosses(loss, marginal, reachable, least)
+    least = needed.masked_fill(~given, torch.iinfo(needed.dtype).max).amin(1).masked_fill(~given.any(1), 0)
+    return SampleLosses(loss, marginal, reachable, least, given.sum(1), (given & ~said).sum(1))
 
 
 def _reference_losses(
@@ -187,20 +198,21 @@ class QueryCTCCriterion(ParallelCriterion):
 
     def __init__(self, cfg: QueryCTCConfig, task: Any) -> None:
         super().__init__(cfg, task)
-        if not cfg.reference_temperature > 0.0:
-            raise UsageError(f"--reference-temperature {cfg.reference_temperature}: give a value above 0.")
+        least, most = _TEMPERATURES
+        if not least <= cfg.reference_temperature <= most:
+            raise UsageError(
+                f"--reference-temperature {cfg.reference_temperature}: give a value from {least} (nearly the likeliest "
+                f"reference alone) to {most:g} (nearly the mean of all)."
+            )
         self.temperature = cfg.reference_temperature
 
-    def losses(self, logits: Tensor, sample: dict[str, Any], blank: int) -> SampleLosses:
+    def losses(self, logits: Tensor, sample: dict[str, Any], blank: int, padding: Tensor | None) -> SampleLosses:
         """Compute each sample's loss over its references, or its one target; the backward writes over the logits."""
+        smoothing = self.label_smoothing
         if "references" not in sample:
             target, lengths = sample["target"], sample["target_lengths"]
-            return query_ctc_loss(logits, target, lengths, blank, self.label_smoothing, overwrite=True)
+            return query_ctc_loss(logits, target, lengths, blank, smoothing, overwrite=True, padding=padding)
+        given = References(**sample["references"])
         return marginal_query_ctc_loss(
-            logits,
-            References(**sample["references"]),
-            blank,
-            self.temperature,
-            self.label_smoothing,
-            overwrite=True,
+            logits, given, blank, self.temperature, smoothing, overwrite=True, padding=padding
         )

@@ -17,7 +17,7 @@ def references(fields: list[str]) -> list[str]:
 
 
 def example(fields: list[str], labelled: bool, max_words: int) -> Example:
-    """Turn a row into an example; of several references the first is the target.
+    """Turn a row into an example; of several references the first that can be one is the target.
 
     Args:
         fields: the row (``narvl.data.tsv.COLUMNS["captioning"]``).
@@ -25,18 +25,12 @@ def example(fields: list[str], labelled: bool, max_words: int) -> Example:
         max_words: longest target.
 
     Raises:
-        DataError: the caption is missing, or nothing but punctuation.
+        DataError: there is no caption, or none with a word.
     """
-    texts = references(fields)
-    text = next(iter(texts), "")
-    target = clean_caption(text, max_words)
-    if labelled and not target:
-        state = f"is {text!r}: nothing but punctuation. Write words" if text else "is empty. Write one"
+    given = references(fields)
+    texts = [f" {text}" for text in (clean_caption(text, max_words) for text in given) if text]
+    if labelled and not texts:
+        state = f"is {given[0]!r}: nothing but punctuation. Write words" if given else "is empty. Write one"
         raise DataError(f"the caption (column 3) {state} or drop the row.")
-    others = [clean_caption(other, max_words) for other in texts[1:]]
-    return Example(
-        prompt=PROMPT,
-        target=f" {target}" if target else "",
-        image=fields[4],
-        others=tuple((f" {other}", 1.0) for other in others if other),
-    )
+    target, *others = texts or [""]
+    return Example(prompt=PROMPT, target=target, image=fields[4], others=tuple((text, 1.0) for text in others))

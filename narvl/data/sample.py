@@ -120,8 +120,8 @@ def collate(samples: Sequence[Sample], dictionary: Dictionary) -> dict[str, Any]
         ``id`` (B,), ``nsentences``, ``ntokens``, ``target`` (B, L) right-padded, ``target_lengths`` (B,),
         ``weight`` (B,), and ``net_input``: ``src_tokens`` (B, S), ``src_lengths`` (B,), ``patch_images``
         (B, 3, size, size), ``patch_masks`` (B,), ``prev_output_tokens`` (B, L). Where samples have references,
-        ``references``: ``tokens`` (B, K, L'), ``lengths`` (B, K), ``weights`` (B, K), whose weight is 0 where a sample
-        has fewer than K. Empty when there are no samples.
+        ``references``: ``tokens`` (B, K, L'), ``lengths`` (B, K), 0 where a sample has fewer than K, and ``weights``
+        (B, K). Empty when there are no samples.
     """
     if not samples:
         return {}
@@ -154,7 +154,7 @@ def _collate_references(
     samples: Sequence[tuple[tuple[Tensor, float], ...]], dictionary: Dictionary
 ) -> dict[str, Tensor]:
     most = max(map(len, samples))
-    nothing = (torch.tensor([dictionary.eos()]), 0.0)
+    nothing = (torch.empty(0, dtype=torch.long), 0.0)
     places = [place for sample in samples for place in (*sample, *[nothing] * (most - len(sample)))]
     tokens = data_utils.collate_tokens([tokens for tokens, _ in places], dictionary.pad(), left_pad=False)
     return {

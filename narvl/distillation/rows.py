@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from narvl.data.tsv import COLUMNS, TsvFile
-from narvl.data_folder import begin_folder, link, link_rest
+from narvl.data.tsv import TsvFile
+from narvl.data_folder import begin_folder, captioned_image, link, link_rest
 from narvl.distillation.folder import TASKS, teacher_path, write_task
 from narvl.errors import UsageError
 from narvl.files import named_when_full
@@ -38,7 +38,7 @@ def write_teacher_rows(data: str | Path, out: str | Path, task: str = "captionin
         raise UsageError(f"--task {task}: choose one of {', '.join(TASKS)}. Other tasks have one right answer a row.")
     rows = begin_folder(data, out, task)
     if task == "captioning":
-        count = _write_first_rows(rows, COLUMNS[task].index("image-id"), teacher_path(out))
+        count = _write_first_rows(rows, teacher_path(out))
     else:
         count = len(rows)
         rows[0]  # a file of another task shows in its first row
@@ -48,15 +48,15 @@ def write_teacher_rows(data: str | Path, out: str | Path, task: str = "captionin
     return count
 
 
-def _write_first_rows(rows: TsvFile, column: int, path: Path) -> int:
-    """Write the first row of each value of a column; return how many."""
+def _write_first_rows(rows: TsvFile, path: Path) -> int:
+    """Write the first row of each image; return how many."""
     seen: set[str] = set()
     partial = path.with_name(path.name + ".partial")
     with named_when_full(path), partial.open("w", encoding="utf-8", newline="\n") as file:
         for index in tqdm(range(len(rows)), desc="teacher rows", unit="row", disable=None):
-            fields = rows[index]
-            if fields[column] not in seen:
-                seen.add(fields[column])
+            image, fields = captioned_image(rows, index)
+            if image not in seen:
+                seen.add(image)
                 file.write("\t".join(fields) + "\n")
     os.replace(partial, path)
     return len(seen)

@@ -68,7 +68,8 @@ def convert_state_dict(state: dict[str, Any], own: dict[str, Tensor]) -> None:
             state[QUERIES] = torch.cat([state[QUERIES][:rows].to(own[QUERIES]), own[QUERIES][rows:]])
     _check(state, own)
     if added or resized or left_out:
-        logger.info(
+        logger.log(
+            logging.WARNING if left_out else logging.INFO,
             "checkpoint: %d tensors loaded; added: %s; resized: %s; left out: %s",
             len(own) - len(added),
             *(", ".join(names) or "none" for names in (added, resized, left_out)),

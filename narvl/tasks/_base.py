@@ -227,9 +227,13 @@ class VisionLanguageTask(GuardedTask):
         """Build the loss (fairseq's hook).
 
         Raises:
-            UsageError: the batches hold all references, and the loss would learn from one of them alone.
+            UsageError: the batches hold all references, and the loss would learn from one of them alone; or it is told
+                how to learn from several, and the batches hold one.
         """
         criterion = super().build_criterion(cfg, from_checkpoint)
+        temperature = getattr(cfg, "reference_temperature", 1.0)
+        if temperature != 1.0 and not self.all_references():
+            raise UsageError(f"--reference-temperature {temperature}: nothing reads it without --references all.")
         if self.all_references() and not getattr(criterion, "takes_references", False):
             raise UsageError(
                 f"--references all: --criterion {cfg._name} learns from one target a row. Give --criterion query_ctc,"

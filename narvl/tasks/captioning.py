@@ -1,17 +1,25 @@
 """Task ``captioning``: an image in, a caption out."""
 
+import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fairseq.tasks import register_task
 
 from narvl.data import captioning
 from narvl.data.sample import Example
 from narvl.data.text import clean_caption
-from narvl.errors import DataError
+from narvl.errors import DataError, UsageError
 from narvl.evaluation.caption import CorpusCider
 from narvl.tasks._base import VisionLanguageConfig, VisionLanguageTask
 from narvl.tasks._options import ReferencesConfig
+
+logger = logging.getLogger(__name__)
+
+#: Rows that tell whether a training file has several captions a row.
+_LOOKED_AT = 20
 
 
 @dataclass
@@ -39,6 +47,33 @@ class CaptioningTask(VisionLanguageTask):
     def all_references(self) -> bool:
         """Tell whether batches hold all captions of a row."""
         return str(self.cfg.references) == "all"
+
+    def load_dataset(self, split: str, combine: bool = False, task_cfg: Any = None, **unused: Any) -> None:
+        """Open ``DATA/SPLIT.tsv`` (fairseq's hook).
+
+        Raises:
+            UsageError: ``--references all`` is to train on rows of one caption each.
+        """
+        super().load_dataset(split, combine, task_cfg, **unused)
+        if split != "train":
+            return
+        rows = self.datasets[split].rows
+        captions = []
+        for index in range(min(len(rows), _LOOKED_AT)):
+            with contextlib.suppress(DataError):  # the row is named when its turn comes
+                captions.append(len(captioning.references(rows[index])))
+        several = sum(number > 1 for number in captions)
+        if captions and self.all_references() and not several:
+            raise UsageError(
+                f"{rows.path}: --references all, but none of the first {len(captions)} rows has more than one caption. "
+                "Join the rows of an image by narvl group, or leave the flag out."
+            )
+        if several and not self.all_references():
+            logger.warning(
+                "%s: %d of the first %d rows have several captions, of which the first alone is learned; --references "
+                "all learns all of them",
+                *(rows.path, several, len(captions)),
+            )
 
     def prompt(self, texts: Mapping[str, str]) -> str:
         """Return the prompt, which is always the same."""

@@ -291,13 +291,20 @@ class TestCriterion:
             _, size, log = criterion(model, make_sample(random_logits(4, 2, CLASSES), [[3, 3, 2]] * 4))
             assert (size, log["unreachable"]) == (0, 4)
 
-    def test_positions_without_output_do_not_count(self, fixed_logits: Any, make_sample: MakeSample) -> None:
-        criterion, model = QueryCTCCriterion(QueryCTCConfig(), None), fixed_logits(BLANK, "ctc")
-        logits = random_logits(1, 6, CLASSES)
-        sample = make_sample(logits, [[3, 2]])
+    @pytest.mark.parametrize(("target", "reached"), [([3, 2], 1), ([3, 3, 4, 2], 0)])
+    def test_positions_without_output_do_not_count(
+        self, fixed_logits: Any, make_sample: MakeSample, target: list[int], reached: int
+    ) -> None:
+        criterion, model = QueryCTCCriterion(QueryCTCConfig(label_smoothing=0.1), None), fixed_logits(BLANK, "ctc")
+        logits = random_logits(1, 6, CLASSES).requires_grad_()
+        sample = make_sample(logits, [target])
         sample["net_input"]["padding"] = torch.tensor([[False] * 4 + [True] * 2])
-        expected = criterion(model, make_sample(logits[:, :4], [[3, 2]]))[0]
-        torch.testing.assert_close(criterion(model, sample)[0], expected)
+        expected, size, _ = criterion(model, make_sample(logits[:, :4], [target]))
+        loss, padded_size, _ = criterion(model, sample)
+        assert size == padded_size == reached
+        torch.testing.assert_close(loss, expected)
+        gradients = [torch.autograd.grad(part, logits)[0] for part in (loss, expected)]
+        torch.testing.assert_close(*gradients)
 
     def test_wrong_models_are_refused(self, fixed_logits: Any, make_sample: MakeSample) -> None:
         sample = make_sample(random_logits(1, 2, CLASSES), [[2]])

@@ -34,9 +34,9 @@ def random_logits(*shape: int, seed: int = 0) -> Tensor:
 
 
 def tabulated(samples: Sequence[Weighted], width: int = 4) -> References:
-    """Tables as the data set makes them; places without a reference hold something, weighted 0."""
+    """Tables as the data set makes them."""
     most = max(map(len, samples))
-    places = [[*sample, *[([3, 3], 0.0)] * (most - len(sample))] for sample in samples]
+    places = [[*sample, *[([], 0.0)] * (most - len(sample))] for sample in samples]
     tokens = [[[*target, *[1] * (width - len(target))] for target, _ in sample] for sample in places]
     lengths = [[len(target) for target, _ in sample] for sample in places]
     weights = [[weight for _, weight in sample] for sample in places]
@@ -169,8 +169,44 @@ class TestCriterion:
         expected = marginal_query_ctc_loss(logits, References(**tables), BLANK, 0.5, 0.1)
         torch.testing.assert_close(loss, expected.loss.sum())
         assert (size, log["unreachable"]) == (3, 1)
+        assert (log["references"], log["unreachable_references"]) == (8, 3)
 
-    @pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
+    def test_references_out_of_reach_are_logged(self, fixed_logits: Callable, make_sample: Callable) -> None:
+        from fairseq.logging import metrics
+
+        sample = make_sample(random_logits(4, 5, CLASSES), [[2]] * 4, references=vars(tabulated(BATCH)))
+        criterion = QueryCTCCriterion(QueryCTCConfig(), None)
+        logs = [criterion(fixed_logits(BLANK, "ctc"), sample)[2]] * 2
+        with metrics.aggregate(new_root=True) as logged:
+            criterion.reduce_metrics(logs)
+        assert logged.get_smoothed_values()["unreachable_references"] == pytest.approx(3 / 8, abs=1e-3)
+
+    def test_validation_judges_the_target(self, fixed_logits: Callable, make_sample: Callable) -> None:
+        logits, targets = random_logits(4, 5, CLASSES), [[3, 2], [4, 2], [2], [3, 4, 2]]
+        sample = make_sample(logits, targets, references=vars(tabulated(BATCH)))
+        criterion = QueryCTCCriterion(QueryCTCConfig(reference_temperature=0.5), None)
+        model = fixed_logits(BLANK, "ctc")
+        learned, judged = criterion(model, sample)[0], criterion(model.eval(), sample)[0]
+        torch.testing.assert_close(judged, criterion(model, make_sample(logits, targets))[0])
+        assert judged != learned
+
+    @pytest.mark.parametrize("value", [0.0, -1.0, 1e-5, 1e6, math.inf, math.nan])
     def test_temperature_out_of_range(self, value: float) -> None:
-        with pytest.raises(UsageError, match=f"--reference-temperature {value}: give a value above 0"):
+        with pytest.raises(UsageError, match=f"--reference-temperature {value}: give a value from 0.001"):
             QueryCTCCriterion(QueryCTCConfig(reference_temperature=value), None)
+
+
+def test_references_without_confidence_count_alike() -> None:
+    """Reachability is a matter of length; what a weight of 0 leaves out is decided beside references that have one."""
+    logits = random_logits(2, 5, CLASSES)
+    none = tabulated([[([3, 4, 2], 0.0), ([4, 2], 0.0)], [([3, 2], 0.0), ([2], 0.4)]])
+    alike = tabulated([[([3, 4, 2], 1.0), ([4, 2], 1.0)], [([2], 1.0)]])
+    found, expected = (marginal_query_ctc_loss(logits, references, BLANK) for references in (none, alike))
+    assert found.reachable.all()
+    torch.testing.assert_close(found.loss, expected.loss)
+    assert found.references.tolist() == [2, 1]
+
+
+def test_samples_without_a_token_need_nothing() -> None:
+    result = marginal_query_ctc_loss(random_logits(1, 5, CLASSES), tabulated([[([], 1.0)]]), BLANK)
+    assert (result.needed.tolist(), result.reachable.tolist(), result.loss.tolist()) == ([0], [False], [0.0])

@@ -35,6 +35,11 @@ def test_further_captions_are_kept_beside_the_target() -> None:
     assert example(row("A dog"), True, 3).others == ()
 
 
+def test_the_first_caption_with_words_is_the_target() -> None:
+    found = example(row("...&&a dog&&another"), True, 3)
+    assert (found.target, found.others) == (" a dog", ((" another", 1.0),))
+
+
 @pytest.mark.parametrize("caption", ["", "  ", "&&", " && "])
 def test_no_caption(caption: str) -> None:
     with pytest.raises(DataError, match=r"the caption \(column 3\) is empty"):

@@ -55,11 +55,45 @@ class TestAllowed:
 
 class TestReferences:
     def test_batches_hold_all_captions(self, scenes: Path, build: Build) -> None:
-        task, model, criterion = build(scenes, "narvl_nano", *FLAGS, "--references", "all")
+        from narvl.criterions.query_ctc import References, marginal_query_ctc_loss
+
+        task, model, criterion = build(scenes, "narvl_nano", *FLAGS, "--references", "all", "--dropout", "0")
         batch = valid_batch(task, range(3))
         assert batch["references"]["tokens"].shape[:2] == (3, 5)
-        first, _, _ = criterion(model, {key: value for key, value in batch.items() if key != "references"})
-        assert criterion(model, batch)[0] != first
+        with torch.no_grad():
+            logits, _ = model(**batch["net_input"])
+            expected = marginal_query_ctc_loss(
+                logits, References(**batch["references"]), model.blank, label_smoothing=criterion.label_smoothing
+            )
+            torch.testing.assert_close(criterion(model, batch)[0], expected.loss.sum())
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (("--reference-temperature", "0.5"), "--reference-temperature 0.5: nothing reads it without --references"),
+            (("--intermediate-weight", "0.5"), "--intermediate-weight 0.5: nothing reads it without --intermediate-l"),
+        ],
+    )
+    def test_flags_that_nothing_reads_are_refused(
+        self, scenes: Path, build: Build, flags: tuple[str, ...], message: str
+    ) -> None:
+        with pytest.raises(UsageError, match=message):
+            build(scenes, "narvl_nano", *FLAGS, *flags)
+
+    def test_rows_of_one_caption_are_no_references(self, scenes: Path, build: Build) -> None:
+        task = build(scenes, "narvl_nano", *FLAGS, "--references", "all")[0]
+        with pytest.raises(UsageError, match=r"train\.tsv: --references all, but none .* Join .* by narvl group"):
+            task.load_dataset("train")
+
+    def test_captions_that_are_not_learned_are_told(
+        self, scenes: Path, tmp_path: Path, build: Build, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        from narvl.grouping import group_captions
+
+        group_captions(scenes, tmp_path)
+        task = build(tmp_path, "narvl_nano", *FLAGS)[0]
+        task.load_dataset("train")
+        assert "have several captions, of which the first alone is learned" in caplog.text
 
     def test_losses_of_one_target_are_refused(self, scenes: Path, build: Build) -> None:
         with pytest.raises(UsageError, match="--references all: --criterion label_smoothed_cross_entropy learns from"):
