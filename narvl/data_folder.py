@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import zlib
 from pathlib import Path
 
 from narvl.data.tsv import COLUMNS, TsvFile
 from narvl.data.vocabulary import BPE_FILES
 from narvl.errors import DataError, UsageError
+from narvl.files import named_when_full
 
 _BOX = re.compile(r"\s*-?\d[\d.]*(,-?\d[\d.]*){3}\s*")
-_REST = (*BPE_FILES, "valid.tsv", "test.tsv", "valid.scenes.jsonl", "test.scenes.jsonl")
+_SPLITS = ("valid*", "test*")
+_SHARED = (*BPE_FILES, "candidates.txt", *(f"{split}.{end}" for split in _SPLITS for end in ("tsv", "scenes.jsonl")))
 
 
 def begin_folder(data: Path, out: Path, task: str) -> TsvFile:
@@ -37,38 +40,64 @@ def begin_folder(data: Path, out: Path, task: str) -> TsvFile:
     return rows
 
 
-def captioned_image(rows: TsvFile, index: int) -> tuple[str, list[str]]:
-    """Return what tells a captioning row's image from others, and the row.
+class CaptionedImages:
+    """Tells the images of a captioning file apart, whose rows repeat an image for each of its captions.
 
-    Raises:
-        DataError: the row is malformed, its image-id is empty, or it is one of visual grounding, which has as many
-            columns.
+    Args:
+        rows: the file.
     """
-    fields = rows[index]
-    if _BOX.fullmatch(fields[3]):
-        raise DataError(f"{rows.where(index)}: column 4 is a box. Give a folder of captions, not of visual grounding.")
-    if not fields[1].strip():
-        raise DataError(
-            f"{rows.where(index)}: the image-id (column 2) is empty, which tells images apart. Give each its own."
-        )
-    return fields[1], fields
+
+    def __init__(self, rows: TsvFile) -> None:
+        self._rows = rows
+        self._seen: dict[str, tuple[int, int]] = {}  # to each image-id the checksum of its image, and its first row
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def first_row(self, index: int) -> tuple[int, list[str]]:
+        """Return the first row (0-based) that has the image of a row, and this row's fields; rows come in order.
+
+        Raises:
+            DataError: the row is malformed, its image-id is empty or of another image before, or it is one of visual
+                grounding, which has as many columns.
+        """
+        fields = self._rows[index]
+        _, image_id, _, objects, image = fields
+        where = self._rows.where(index)
+        if _BOX.fullmatch(objects):
+            raise DataError(f"{where}: column 4 is a box. Give a folder of captions, not of visual grounding.")
+        if not image_id.strip():
+            raise DataError(f"{where}: the image-id (column 2) is empty, which tells images apart. Give each its own.")
+        checksum = zlib.crc32(image.encode())
+        known, first = self._seen.setdefault(image_id, (checksum, index))
+        if known != checksum:
+            raise DataError(
+                f"{where}: the image-id (column 2) {image_id[:80]!r} is that of row {first + 1}, but the image is "
+                "another. Give each image its own."
+            )
+        return first, fields
 
 
 def link_rest(data: Path, out: Path) -> None:
-    """Link or copy all that a data folder holds beside the training rows: validation, test, BPE, truth."""
-    for name in _REST:
-        if (data / name).is_file():
-            link(data / name, out / name)
+    """Link or copy what a data folder holds beside the training rows: other splits, BPE, truth, candidate answers."""
+    for path in sorted({path for pattern in _SHARED for path in data.glob(pattern)}):
+        if path.is_file():
+            link(path, out / path.name)
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name, or a copy where the file system cannot; the old target stays until then."""
+    """Give a file a second name, or a copy where the file system cannot; the old target stays until then.
+
+    Raises:
+        UsageError: the disk is full.
+    """
     partial = target.with_name(target.name + ".partial")
     partial.unlink(missing_ok=True)
     try:
-        os.link(source, partial)
+        os.link(source.resolve(), partial)  # of the file: a link's second name would lead elsewhere
     except OSError:
-        shutil.copyfile(source, partial)
+        with named_when_full(partial):
+            shutil.copyfile(source, partial)
     os.replace(partial, target)
     # Of two names of one file, rename() keeps both.
     partial.unlink(missing_ok=True)

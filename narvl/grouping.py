@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from narvl.data.captioning import references
 from narvl.data.tsv import COLUMNS, SEPARATOR
-from narvl.data_folder import begin_folder, captioned_image, link_rest
+from narvl.data_folder import CaptionedImages, begin_folder, link_rest
 from narvl.files import named_when_full
 
 _CAPTION = COLUMNS["captioning"].index("caption")
@@ -36,23 +36,22 @@ def group_captions(data: str | Path, out: str | Path) -> Grouped:
         out: the folder to write; created.
 
     Raises:
-        DataError: train.tsv is missing, or a row is malformed or lacks its image's id.
+        DataError: train.tsv is missing, or a row is malformed, or its image-id is empty or of another image.
         UsageError: the folders are the same, ``out`` cannot be made, or the disk is full.
     """
     data, out = Path(data), Path(out)
     rows = begin_folder(data, out, "captioning")
-    first: dict[str, int] = {}
-    captions: dict[str, list[str]] = {}
+    images = CaptionedImages(rows)
+    captions: dict[int, list[str]] = {}  # by the image's first row
     for index in tqdm(range(len(rows)), desc="captions", unit="row", disable=None):
-        image, fields = captioned_image(rows, index)
-        first.setdefault(image, index)
-        captions.setdefault(image, []).extend(references(fields))
+        first, fields = images.first_row(index)
+        captions.setdefault(first, []).extend(references(fields))
     partial = out / "train.tsv.partial"
     with named_when_full(partial), partial.open("w", encoding="utf-8", newline="\n") as file:
-        for image, index in tqdm(first.items(), desc="images", unit="row", disable=None):
-            fields = rows[index]
-            fields[_CAPTION] = SEPARATOR.join(captions[image])
+        for first, texts in tqdm(captions.items(), desc="images", unit="row", disable=None):
+            fields = rows[first]
+            fields[_CAPTION] = SEPARATOR.join(texts)
             file.write("\t".join(fields) + "\n")
     os.replace(partial, out / "train.tsv")
     link_rest(data, out)
-    return Grouped(len(rows), len(first), sum(map(len, captions.values())))
+    return Grouped(len(rows), len(captions), sum(map(len, captions.values())))

@@ -8,10 +8,11 @@ import pytest
 
 from narvl.cli import main
 from narvl.data.vocabulary import BPE_FILES
+from narvl.distillation.rows import write_teacher_rows
 from narvl.errors import DataError, UsageError
 from narvl.grouping import Grouped, group_captions
 
-ROWS = ["0\tb\tone dog\tdog\tI1", "1\ta\ta cat\t\tI2", "2\tb\tthe dog&&a dog\t\tother", "3\tb\tone dog\t\tother"]
+ROWS = ["0\tb\tone dog\tdog\tI1", "1\ta\ta cat\t\tI2", "2\tb\tthe dog&&a dog\t\tI1", "3\tb\tone dog\t\tI1"]
 
 
 @pytest.fixture
@@ -47,3 +48,35 @@ def test_what_cannot_be_joined_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="row 1: 3 columns, expected 5"):
         group_captions(data, tmp_path / "out")
     assert not (tmp_path / "out" / "train.tsv").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("4\t \ta bird\t\tI3", r"train\.tsv, row 5: the image-id \(column 2\) is empty"),
+        ("4\ta\ta bird\t\tI3", r"train\.tsv, row 5: .* 'a' is that of row 2, but the image is another"),
+        ("4\tc\tleft bird\t1.5,2,30,40\tI3", r"train\.tsv, row 5: column 4 is a box. Give a folder of captions"),
+    ],
+)
+def test_images_that_cannot_be_told_apart_are_refused(data: Path, tmp_path: Path, row: str, message: str) -> None:
+    with (data / "train.tsv").open("a") as file:
+        file.write(f"{row}\n")
+    for make in (group_captions, write_teacher_rows):
+        with pytest.raises(DataError, match=message):
+            make(data, tmp_path / "out")
+
+
+def test_other_splits_come_along_through_links(data: Path, tmp_path: Path) -> None:
+    """A link's second name would be a link that leads from another folder to nothing."""
+    real = tmp_path / "elsewhere" / "raw.tsv"
+    real.parent.mkdir()
+    real.write_text("split")
+    for name in ("testA.tsv", "test-dev.tsv"):
+        (data / name).symlink_to(Path("..") / "elsewhere" / "raw.tsv")
+    (data / "candidates.txt").write_text("yes")
+    out = tmp_path / "a" / "b"
+    group_captions(data, out)
+    assert [(out / name).read_text() for name in ("testA.tsv", "test-dev.tsv", "candidates.txt")] == [
+        *("split", "split"),
+        "yes",
+    ]

@@ -14,7 +14,7 @@ from narvl.errors import DataError, UsageError
 
 
 def test_captioning_keeps_the_first_row_of_each_image(begin: Callable) -> None:
-    rows = [["0", "b", "x", "", "not base64!"], ["1", "a", "y", "", "!!"], ["2", "b", "z", "", "other"]]
+    rows = [["0", "b", "x", "", "not base64!"], ["1", "a", "y", "", "!!"], ["2", "b", "z", "", "not base64!"]]
     out = begin("captioning", rows)
     assert (out / "teacher.tsv").read_text() == "0\tb\tx\t\tnot base64!\n1\ta\ty\t\t!!\n"
     assert read_task(out) == "captioning"
@@ -32,6 +32,26 @@ def test_rows_can_be_written_again(questions: Callable, tmp_path: Path) -> None:
     out = questions(5)
     assert write_teacher_rows(tmp_path / "data", out, "vqa") == 5
     assert sorted(path.name for path in out.glob("*.partial")) == []
+
+
+@pytest.mark.parametrize("task", ["captioning", "vqa"])
+def test_rows_in_another_order_are_refused_once_texts_are_there(
+    captions: Callable, questions: Callable, tmp_path: Path, task: str
+) -> None:
+    """Texts are matched with rows by their places: these would get each other's."""
+    out = (captions if task == "captioning" else questions)(4)
+    train = tmp_path / "data" / "train.tsv"
+    rows = train.read_text().splitlines(keepends=True)
+    train.unlink()
+    train.write_text("".join(reversed(rows)))
+    write_teacher_rows(tmp_path / "data", out, task)
+    (out / "shards").mkdir()
+    (out / "shards" / "0-of-1.txt").touch()
+    write_teacher_rows(tmp_path / "data", out, task)
+    train.unlink()
+    train.write_text("".join(rows))
+    with pytest.raises(UsageError, match="shards/ holds a teacher's texts for other rows"):
+        write_teacher_rows(tmp_path / "data", out, task)
 
 
 def test_a_file_system_without_links_gets_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
