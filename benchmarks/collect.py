@@ -3,6 +3,7 @@
 Usage: python benchmarks/collect.py quickstart RUN    (RUN: the quickstart's folder)
        python benchmarks/collect.py photos RUN        (RUN: the folder of benchmarks/photos.sh)
        python benchmarks/collect.py precision RUN     (RUN: the folder of benchmarks/precision.sh)
+       python benchmarks/collect.py references RUN    (RUN: the folder of benchmarks/photos_references.sh)
 """
 
 from __future__ import annotations
@@ -79,6 +80,21 @@ def precision(run: Path) -> None:
     write("precision", record)
 
 
+def references(run: Path) -> None:
+    """Collect the test scores of each way to learn from several captions of a photo."""
+    record: dict[str, Any] = {"models": {}}
+    for name in ("plain", "all", "conditioned", "own", "distilled", "ar"):
+        scores = read(run / name / "scores-test.json")
+        scores["different"] = len({said.text for said in read_generations(run / name / "generate-test.txt").values()})
+        record["models"][name] = scores
+        record["provenance"] = {
+            **scores["provenance"],
+            "command": f"benchmarks/photos_references.sh PHOTOS BPE_DIR {OUT}",
+        }
+    record["provenance"]["seed"] = seed_of(run / "plain" / "train.log")
+    write("photos_references", record)
+
+
 def main() -> None:
     """Collect a run."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -92,6 +108,7 @@ KINDS = {
     "quickstart": quickstart,
     "photos": photos,
     "precision": precision,
+    "references": references,
 }
 
 

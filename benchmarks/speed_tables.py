@@ -224,8 +224,8 @@ def _references_table(record: dict[str, Any]) -> str:
             )
     headers = ["loss, forward + backward", "separate losses ms", "ms (quartiles)", "faster"]
     return _table(headers, rows) + (
-        "\n\n*Separate* adds up a loss for each reference, *together* is the loss of this page, *one reference* plain "
-        "Q-CTC. The passes of the model that separate losses may need as well are not in these figures."
+        "\n\n*Separate* is a loss for each reference, *together* the loss of this page, *one reference* plain Q-CTC. "
+        "The passes of the model that separate losses need as well are not in these figures."
     )
 
 
@@ -235,13 +235,19 @@ def _teacher_free_table(record: dict[str, Any]) -> str:
         answers = {row["way"]: row for row in cell["answers"]}
         for row in cell["updates"]:
             times = [row, answers.get(row["way"], answers["plain"])]
-            cells = [f"{part['ms']['median']:.0f} ({part['cost']['median']:.2f}x)" for part in times]
+            cells = [f"{part['ms']['median']:.0f} ({_spread(part['cost'])})" for part in times]
             rows.append([f"{cell['size']}, {cell['side']} px, batch {cell['batch']}: {row['way']}", *cells])
-    headers = ["captioning, each with what is above", "an update, ms (times plain)", "an answer, ms (times plain)"]
-    return _table(headers, rows) + (
-        "\n\n*Plain* is Q-CTC of one reference; answers are of one image. Up to *intermediate* the answering model is "
-        "the plain one."
+    columns = [f"{what}, ms (times plain, quartiles)" for what in ("an update", "an answer")]
+    return _table(["captioning, each with what is above", *columns], rows) + (
+        "\n\n*Plain* is Q-CTC of one reference; answers are of one image. Times are medians, and what is in brackets "
+        "the median of the ratios of rounds in which all took turns. Up to *intermediate* the answering model is the "
+        "plain one."
     )
+
+
+def _spread(cost: dict[str, float]) -> str:
+    """Write a ratio with its quartiles."""
+    return f"{cost['median']:.2f}x, {cost['q1']:.2f}-{cost['q3']:.2f}"
 
 
 def _training_table(record: dict[str, Any]) -> str:

@@ -22,6 +22,15 @@ from narvl.tables.render import page, render, summary
 from narvl.tables.render import source as render_source
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Names for people of the models of benchmarks/photos_references.sh.
+_LEARNED = {
+    "plain": "one reference",
+    "all": "all",
+    "conditioned": "all, self-conditioned",
+    "own": "its own texts, plain",
+    "distilled": "distilled",
+    "ar": "AR",
+}
 #: The pages, and how they link to the files of the repository.
 PAGES = {
     ROOT / "README.md": "",
@@ -63,6 +72,22 @@ def photos() -> str:
         + "\n\n"
         + source("photos_scores", scores)
     )
+
+
+def photos_references() -> str:
+    """Build the table of ways to learn from several captions of real photos."""
+    if not (RESULTS / "photos_references.json").is_file():
+        return "Not run yet: `benchmarks/photos_references.sh PHOTOS BPE_DIR OUT`."
+    record = read("photos_references")
+    metrics = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+    cells = [
+        [_LEARNED[name], *(f"{100 * (found['metrics'][metric] or 0.0):.1f}" for metric in metrics), found["different"]]
+        for name, found in record["models"].items()
+    ]
+    samples = next(iter(record["models"].values()))["samples"]
+    headers = ["photos, learned from", *metrics, f"different texts of {samples}"]
+    table = tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
+    return f"{table}\n\n{source('photos_references', record)}"
 
 
 def published(name: str) -> str:
@@ -129,6 +154,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "quickstart-time": quickstart_time,
     "photos": photos,
     "teacher-free": teacher_free,
+    "photos-references": photos_references,
     "kinds": kinds,
     "precision": precision,
     **{name: partial(published, name) for name in ("table1", "boxes", "blank")},

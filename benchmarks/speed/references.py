@@ -1,8 +1,8 @@
-"""Compares Q-CTC over K references of an image with K losses of one reference each, on the same logits.
+"""Compares Q-CTC over K references of an image with K losses of one reference each, as rows that repeat the image have.
 
-Time of forward and backward together. The separate losses are added up, as a batch that repeats the logits would; the
-pass of the model that a repeated image costs as well is not in the figures. The gradient is taken with respect to the
-logits, the output of another operation, as in training.
+Time of forward and backward together. Each of the separate losses has logits of its own, and overwrites them as
+training does; the pass of the model that a repeated image costs as well is not in the figures. Gradients are taken with
+respect to the logits, the output of another operation, as in training.
 """
 
 from __future__ import annotations
@@ -24,9 +24,6 @@ from loss import make_inputs, make_logits
 from narvl.criterions.query_ctc import References, marginal_query_ctc_loss, query_ctc_loss
 from narvl.evaluation.latency import Contender, measure, summarise
 
-#: The first is what speed-ups are ratios to.
-LOSSES = ("separate", "together", "one reference")
-
 
 def make_references(references: int, batch: int, length: int, vocabulary: int, device: torch.device) -> References:
     """Return random references of every sample, of one length."""
@@ -36,21 +33,16 @@ def make_references(references: int, batch: int, length: int, vocabulary: int, d
     return References(tokens, lengths, torch.ones(batch, references, device=device))
 
 
-def gradient(name: str, logits: Tensor, references: References) -> Tensor:
-    """Compute a loss and its gradient with respect to the logits."""
-    blank = logits.size(-1) - 1
-    if name == "together":
-        loss = marginal_query_ctc_loss(logits, references, blank, overwrite=True).loss.sum()
-    else:
-        count = references.tokens.size(1) if name == "separate" else 1
-        losses = (
-            query_ctc_loss(
-                logits, references.tokens[:, place], references.lengths[:, place], blank, overwrite=count == 1
-            )
-            for place in range(count)
-        )
-        loss = torch.stack([part.loss.sum() for part in losses]).sum()
-    return torch.autograd.grad(loss, logits)[0]
+def backward(name: str, logits: Sequence[Tensor], references: References) -> None:
+    """Compute losses and their gradients, each with respect to its logits."""
+    blank = logits[0].size(-1) - 1
+    for place, own in enumerate(logits):
+        if name == "together":
+            found = marginal_query_ctc_loss(own, references, blank, overwrite=True)
+        else:
+            tokens, lengths = references.tokens[:, place], references.lengths[:, place]
+            found = query_ctc_loss(own, tokens, lengths, blank, overwrite=True)
+        torch.autograd.grad(found.loss.sum(), own)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -72,13 +64,17 @@ def measure_cell(references: int, batch: int, device: torch.device, args: argpar
     features, table, target, _ = make_inputs(args.queries, batch, args.vocabulary, device, dtype, args.seed)
     tables = make_references(references, batch, target.size(1), args.vocabulary, device)
 
-    def run(logits: Tensor, name: str) -> None:
-        gradient(name, logits, tables)
+    def run(logits: Sequence[Tensor], name: str) -> None:
+        backward(name, logits, tables)
 
-    def logits(_: object) -> Tensor:
-        return make_logits(features, table)
+    def logits(_: object, count: int) -> list[Tensor]:
+        return [make_logits(features, table) for _ in range(count)]
 
-    contenders = [Contender(name, "", None, partial(run, name=name), logits) for name in LOSSES]
+    counts = {"separate": references, "together": 1, "one reference": 1}
+    contenders = [
+        Contender(name, "", None, partial(run, name=name), partial(logits, count=count))
+        for name, count in counts.items()
+    ]
     measure(contenders, [None] * (1 + args.rounds), 1, device)
     keys = ("name", "median_ms", "median_ms_q1", "median_ms_q3", "speedup", "speedup_q1", "speedup_q3", "samples")
     rows = [{key: found[key] for key in keys} for found in summarise(contenders)]

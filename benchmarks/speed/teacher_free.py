@@ -96,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="amp is autocast to bfloat16")
     add_shapes(parser, sizes=["tiny"], sides=[384], batches=[4])
     parser.add_argument(
-        "--rounds", type=record.positive, default=7, help="updates that count; answers are twice as many"
+        "--rounds", type=record.positive, default=15, help="updates that count; answers are twice as many"
     )
     return parser
 

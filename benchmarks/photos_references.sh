@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Learning from people's captions alone on real photos: plain Q-CTC, all references at once, its own texts, and distillation.
+#
+# Usage: benchmarks/photos_references.sh PHOTOS BPE_DIR OUT
+#
+#   PHOTOS   folder with images/ and captions.csv (columns split,image,caption), several captions a photo
+#   BPE_DIR  folder with GPT-2's encoder.json, vocab.bpe, dict.txt
+#   OUT      folder for everything it makes; stopped half-way, it goes on where it was
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../run_scripts/env.sh"
+[[ $# -eq 3 && $1 != -* ]] || usage "${BASH_SOURCE[0]}" "$@"
+photos=$1 bpe=$2 out=$3
+stages=16
+# Those without a teacher train for as many updates as teacher and student together.
+teacher=400 student=200
+mkdir -p "$out"
+
+# updates NUMBER: the flags of so long a training; one row an image makes short epochs, so validation counts updates.
+updates() { printf -- '--max-update\n%s\n--total-num-update\n%s\n--validate-interval\n1000\n--save-interval\n1000\n' "$1" "$1"; }
+
+# learn NAME RECIPE DATA UPDATES FLAGS...: train, decode the test photos, score.
+learn() {
+    local name=$1 recipe=$2 data=$3 flags
+    mapfile -t flags < <(updates "$4")
+    stage "$name: train" "$out/$name/done" train_to_end "$recipe" "$data" "$out/$name" "${flags[@]}" "${@:5}"
+    stage "$name: decode and score" "$out/$name/scores-test.json" \
+        "$scripts/evaluate.sh" "$recipe" "$out/$name/checkpoint_last.pt" "$out/all" test "$out/$name"
+}
+
+# distil NAME RECIPE: a model's texts as targets.
+distil() {
+    stage "$1: its texts as targets" "$out/$1-texts/train.tsv" \
+        "$scripts/distill.sh" "$2" "$out/$1/checkpoint_last.pt" "$out/all" "$out/$1-texts"
+}
+
+stage 'photos' "$out/all/train.tsv" \
+    narvl prepare photos --images "$photos/images" --captions "$photos/captions.csv" --out "$out/all" --bpe-dir "$bpe"
+stage 'captions of a photo joined' "$out/grouped/train.tsv" narvl group --data "$out/all" --out "$out/grouped"
+
+conditioned=(--references all --intermediate-layers 1 --self-conditioned-layers 1)
+learn ar captioning/ofa_photos "$out/all" "$teacher"
+distil ar captioning/ofa_photos
+learn distilled captioning/narvl_photos "$out/ar-texts" "$student" --finetune-from-model "$out/ar/checkpoint_last.pt"
+learn plain captioning/narvl_photos "$out/all" $((teacher + student))
+learn all captioning/narvl_photos "$out/grouped" $((teacher + student)) --references all
+learn conditioned captioning/narvl_photos "$out/grouped" $((teacher + student)) "${conditioned[@]}"
+distil conditioned captioning/narvl_photos
+learn own captioning/narvl_photos "$out/conditioned-texts" "$student" \
+    --finetune-from-model "$out/conditioned/checkpoint_last.pt"
