@@ -75,6 +75,19 @@ class GuardedTask(FairseqTask):
         reason = str(error).splitlines()[0].rstrip(".")
         return DataError(f"{self._name_rows(samples)}: no update can be made of them ({reason}). {_ADVICE}")
 
+    def explain_lack_of_memory(self, samples: Sequence[dict[str, Any]], error: RuntimeError) -> UsageError:
+        """Make the error of an update for which there is no memory (``narvl.compat_training`` asks for it).
+
+        Args:
+            samples: the update's batches.
+            error: what torch says.
+        """
+        reason = str(error).splitlines()[0].rstrip(".")
+        return UsageError(
+            f"{self._name_rows(samples)}: no memory is left to learn them ({reason}). Give a smaller --batch-size, and "
+            "an --update-freq larger by as much, which keeps the effective batch; or --checkpoint-activations."
+        )
+
     def _name_rows(self, samples: Sequence[dict[str, Any]]) -> str:
         """Name the rows of some batches of a split as messages do: ``path, rows N, M`` counted from 1."""
         filled = [sample for sample in samples if sample]

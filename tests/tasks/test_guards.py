@@ -17,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from narvl.errors import DataError
+from narvl.errors import DataError, UsageError
 
 MODELS = {
     "query_ctc": ("narvl_nano",),
@@ -133,6 +133,45 @@ class TestBrokenLosses:
             pytest.skip("needs a machine without GPU")
         with pytest.raises(DataError, match="the loss of this batch is nan"):
             trainer.train_step([broken(trainer, math.inf, 9, 4)])
+
+
+class TestMemory:
+    """fairseq leaves a batch that finds no memory out of the training, and goes on."""
+
+    @pytest.fixture
+    def trainer(self, make_trainer: Callable, monkeypatch: pytest.MonkeyPatch) -> Any:
+        """A trainer with no memory for more than three rows at a time."""
+        found = make_trainer("query_ctc")
+        forward = found.criterion.forward
+
+        def forward_few(model: Any, sample: dict[str, Any], **options: Any) -> Any:
+            if len(sample["id"]) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore words.")
+            return forward(model, sample, **options)
+
+        monkeypatch.setattr(found.criterion, "forward", forward_few)
+        return found
+
+    def test_training_stops_and_names_the_rows(self, trainer: Any, scenes: Path) -> None:
+        assert trainer.train_step([batch(trainer, 0, 1)])["loss"] > 0
+        before = weights(trainer)
+        with pytest.raises(UsageError) as error:
+            trainer.train_step([batch(trainer, 7, 8), batch(trainer, 2, 3, 4, 5)])
+        message = str(error.value)
+        assert message.startswith(
+            f"{scenes / 'train.tsv'}, rows 3, 4, 5, 6, 8, 9: no memory is left to learn them (CUDA"
+        )
+        for flag in ("--batch-size", "--update-freq", "--checkpoint-activations"):
+            assert flag in message
+        assert "\n" not in message and same(weights(trainer), before)
+
+    def test_other_errors_stay_what_they_are(self, trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*args: Any, **options: Any) -> None:
+            raise RuntimeError("shapes differ")
+
+        monkeypatch.setattr(trainer.criterion, "forward", fail)
+        with pytest.raises(RuntimeError, match="^shapes differ$"):
+            trainer.train_step([batch(trainer, 0)])
 
 
 class TestHalfPrecision:
