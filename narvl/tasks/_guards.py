@@ -97,10 +97,17 @@ class GuardedTask(FairseqTask):
         return f"{self.dataset(filled[0]['split']).rows.path}, rows {', '.join(map(str, rows))}"
 
     def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
-        """Compute the validation loss, and what the task measures beside it (fairseq's hook)."""
+        """Compute the validation loss, and what the task measures beside it (fairseq's hook).
+
+        Raises:
+            DataError: the loss is not finite; fairseq would take the first such checkpoint for the best one.
+        """
         if not sample:  # fairseq-validate passes on what --skip-bad-rows has left empty
             return torch.zeros(()), 0, {}
         loss, size, log = super().valid_step(sample, model, criterion)
+        value = float(log["loss"])
+        if not math.isfinite(value) and STAND_IN not in sample:
+            raise DataError(f"{self._name_rows([sample])}: the loss of this batch in validation is {value}. {_ADVICE}")
         log.update(self.measure(sample, model))
         return (loss, 0, count_out(log)) if STAND_IN in sample else (loss, size, log)
 

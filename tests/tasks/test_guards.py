@@ -69,14 +69,14 @@ def make_trainer(configuration: Callable[[str], Any]) -> Callable[..., Any]:
     return make
 
 
-def batch(trainer: Any, *rows: int) -> dict[str, Any]:
-    dataset = trainer.task.dataset("train")
+def batch(trainer: Any, *rows: int, split: str = "train") -> dict[str, Any]:
+    dataset = trainer.task.dataset(split)
     return dataset.collater([dataset[row] for row in rows])
 
 
-def broken(trainer: Any, value: float, *rows: int) -> dict[str, Any]:
+def broken(trainer: Any, value: float, *rows: int, split: str = "train") -> dict[str, Any]:
     """A batch whose last row's image has one pixel of ``value``."""
-    found = batch(trainer, *rows)
+    found = batch(trainer, *rows, split=split)
     found["net_input"]["patch_images"][-1, 0, 7, 7] = value
     return found
 
@@ -110,6 +110,22 @@ class TestBrokenLosses:
         assert message.startswith(f"{scenes / 'train.tsv'}, rows 5, 10: the loss of this batch is nan after 1 updates")
         assert "lower --lr" in message and "\n" not in message
         assert same(weights(trainer), before)
+
+    @pytest.mark.parametrize("criterion", MODELS)
+    @pytest.mark.parametrize("settings", [{}, {"task.no_valid_generation": True}, HALF], ids=["", "no metric", "half"])
+    def test_validation_stops_and_names_the_rows(
+        self, make_trainer: Callable, scenes: Path, criterion: str, settings: dict[str, Any]
+    ) -> None:
+        """Of a loss that is no number, fairseq makes a checkpoint_best.pt."""
+        trainer = make_trainer(criterion, settings)
+        trainer.task.load_dataset("valid")
+        with pytest.raises(DataError) as error:
+            trainer.valid_step(broken(trainer, math.nan, 3, 1, split="valid"))
+        message = str(error.value)
+        assert message.startswith(
+            f"{scenes / 'valid.tsv'}, rows 2, 4: the loss of this batch in validation is nan. Look"
+        )
+        assert "lower --lr" in message and "\n" not in message
 
     @pytest.mark.parametrize("criterion", ["query_ctc", "label_smoothed_cross_entropy"])
     def test_a_broken_gradient_names_the_rows_of_the_update(
