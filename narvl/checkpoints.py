@@ -126,12 +126,22 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_archive(path: Path, size: int) -> None:
-    """Compare the parts of torch's format, a ZIP archive, with their checksums, which torch itself does not read."""
+    """Compare the parts of torch's format, a ZIP archive, with their checksums, which torch itself does not read.
+
+    torch stores parts as they are. Compressed ones, or such as share bytes, could fill the memory from a small file.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
+            parts = archive.infolist()
+            packed = [part.filename for part in parts if part.compress_type != zipfile.ZIP_STORED]
+            unpacked = sum(part.file_size for part in parts)
+            broken = None if packed or unpacked > size else archive.testzip()
     except Exception:  # as above
         raise _Unreadable(f"damaged: {size:,} bytes, whose end is missing or broken") from None
+    if packed:
+        raise _Unreadable(f"no checkpoint of torch's: {packed[0][:80]!r} in it is compressed")
+    if unpacked > size:
+        raise _Unreadable(f"no checkpoint of torch's: {size:,} bytes that claim to be {unpacked:,}")
     if broken is not None:
         raise _Unreadable(f"damaged: {size:,} bytes, of which those of {broken!r} are not what was saved")
 

@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+logger = logging.getLogger(__name__)
+
 #: In the order of their use.
 COMMANDS = (
     "scenes",
@@ -50,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand.
 
     Returns:
-        0, or 2 after an error of the user's data or usage, told in one line.
+        0, or 2 after an error of the user's data, usage or file system, told in one line.
     """
-    from narvl.errors import DataError, UsageError
+    from narvl.errors import DataError, UsageError, visible
 
     level = os.environ.get("LOGLEVEL", "WARNING").upper()
     if level not in logging.getLevelNamesMapping():
@@ -68,6 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader (head, less) has left; nothing is wrong. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a name that is too long, a file that may not be read: of any path that is given
+        logger.debug("where it came from", exc_info=True)
+        named = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+        sys.stderr.write(f"narvl {args.command}: error: {visible(named)}. Give another path, or put this one right.\n")
+        return 2
     return 0
 
 

@@ -6,9 +6,12 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ def _allow_checkpoint_types() -> None:
     from collections import OrderedDict, defaultdict
 
     import numpy as np
-    from omegaconf import DictConfig, ListConfig
+    from omegaconf import ListConfig
 
     torch.serialization.add_safe_globals(
         [argparse.Namespace, OrderedDict, defaultdict, DictConfig, ListConfig, np.dtype]
@@ -120,6 +123,56 @@ def _read_checkpoints_by_name() -> None:
             ) from error
 
     checkpoint_utils.load_checkpoint_to_cpu = load
+
+
+def _refuse_tasks_of_others() -> None:
+    """Let no checkpoint choose a task of another project: some of fairseq's evaluate the settings that it brings.
+
+    ``fairseq-validate`` takes the task from the checkpoint, as ``narvl.inference`` does; the task builds the rest, and
+    ours refuses models and criterions of others.
+    """
+    from fairseq import checkpoint_utils, tasks
+
+    from narvl.errors import UsageError
+
+    load = checkpoint_utils.load_model_ensemble_and_task
+
+    def load_ours(
+        filenames: Sequence[str],
+        arg_overrides: dict[str, Any] | None = None,
+        task: Any = None,
+        strict: bool = True,
+        suffix: str = "",
+        num_shards: int = 1,
+        state: dict[str, Any] | None = None,
+    ) -> Any:
+        if task is None:
+            first = checkpoint_utils.get_maybe_sharded_checkpoint_filename(filenames[0], suffix, 0, num_shards)
+            state = state or checkpoint_utils.load_checkpoint_to_cpu(first, arg_overrides)
+            if not _is_ours(state.get("cfg")):
+                raise UsageError(
+                    f"{first}: a checkpoint of another project. Give one of fairseq-train --user-dir narvl."
+                )
+            task = tasks.setup_task(state["cfg"].task, from_checkpoint=True)
+            state = state if len(filenames) == num_shards == 1 else None
+        return load(filenames, arg_overrides, task, strict, suffix, num_shards, state)
+
+    checkpoint_utils.load_model_ensemble_and_task = load_ours
+
+
+def _is_ours(cfg: Any) -> bool:
+    """Tell whether fairseq would build one of our tasks from a checkpoint's settings."""
+    from fairseq.tasks import TASK_REGISTRY
+
+    from narvl.tasks._base import VisionLanguageTask
+
+    try:
+        # In fairseq's order. From a Namespace it would take other entries.
+        named = [cfg.task.get(key) for key in ("task", "_name")] if isinstance(cfg.task, DictConfig) else []
+    except (OmegaConfBaseException, AttributeError, ValueError):  # no configuration at all
+        return False
+    name = next((name for name in named if isinstance(name, str)), "")
+    return issubclass(TASK_REGISTRY.get(name, object), VisionLanguageTask)
 
 
 def _find_the_checkpoint_to_start_from() -> None:
@@ -296,6 +349,7 @@ _allow_checkpoint_types()
 _share_checkpoints()
 _accept_foreign_settings()
 _read_checkpoints_by_name()
+_refuse_tasks_of_others()
 _find_the_checkpoint_to_start_from()
 _write_checkpoints_whole()
 _end_a_training_once()

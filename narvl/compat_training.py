@@ -40,21 +40,28 @@ def _mark_stand_ins() -> None:
 
 
 def _explain_broken_updates() -> None:
-    """Let an update whose gradient cannot be used end in our tasks' error, which names the rows.
+    """Let an update whose gradient cannot be used, or that finds no memory, end in our tasks' error, which names rows.
 
-    fairseq says that gradients are not finite, or, where several processes train, blames the way they exchange them.
+    fairseq says that gradients are not finite, or, where several processes train, blames the way they exchange them. A
+    batch that finds no memory it leaves out with a warning: its rows are never learned, and a training all of whose
+    batches are too large ends well.
     """
     from fairseq.trainer import Trainer
 
     train_step = Trainer.train_step
 
     def train_step_explained(self: Any, samples: Any, raise_oom: bool = False) -> Any:
+        guarded = _is_guarded(self.task)
         try:
-            return train_step(self, samples, raise_oom)
+            return train_step(self, samples, raise_oom or guarded)
         except FloatingPointError as error:
-            if not _is_guarded(self.task):
+            if not guarded:
                 raise
             raise self.task.explain_broken_update(samples, error) from error
+        except RuntimeError as error:
+            if not guarded or "out of memory" not in str(error):  # how fairseq tells
+                raise
+            raise self.task.explain_lack_of_memory(samples, error) from error
 
     Trainer.train_step = train_step_explained
 

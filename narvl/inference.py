@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 from fairseq import checkpoint_utils, utils
-from fairseq.tasks import TASK_REGISTRY
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from torch import Tensor
@@ -55,15 +53,9 @@ class Predictor:
             raise UsageError(f"--path {path}: no such checkpoint. Train one, or give another file.")
         overrides = {} if bpe_dir is None else {"bpe_dir": bpe_dir}
         try:
-            state = checkpoint_utils.load_checkpoint_to_cpu(str(path), overrides)
+            models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], overrides)
         except DataError as error:
             raise UsageError(f"--path {error}") from None
-        if not _is_ours(state.get("cfg")):
-            raise UsageError(
-                f"--path {path}: a checkpoint of another project. Give one of fairseq-train --user-dir narvl."
-            )
-        try:
-            models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], state=state)
         except (
             *(RuntimeError, LookupError, AssertionError, AttributeError, TypeError, OSError),
             OmegaConfBaseException,
@@ -121,15 +113,6 @@ class Predictor:
         dictionary, bpe = self.task.target_dictionary, self.task.build_bpe(None)
         special = {len(dictionary): BLANK} | {symbol: dictionary[symbol] for symbol in range(dictionary.nspecial)}
         return [[special.get(symbol) or bpe.decode(dictionary[symbol]).strip() for symbol in row] for row in symbols]
-
-
-def _is_ours(cfg: Any) -> bool:
-    """Tell whether a checkpoint was trained on one of our tasks: fairseq's own evaluate some of its settings."""
-    try:
-        name = str(OmegaConf.select(cfg, "task._name"))
-    except (OmegaConfBaseException, AttributeError, ValueError):  # no configuration at all
-        return False
-    return issubclass(TASK_REGISTRY.get(name, object), VisionLanguageTask)
 
 
 def _tokens(hypothesis: dict[str, Any]) -> Tensor:

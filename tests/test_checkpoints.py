@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import resource
 import shutil
 import subprocess
 import sys
+import zipfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +54,29 @@ def flip(path: Path, at: int) -> None:
     data = bytearray(path.read_bytes())
     data[at] ^= 0x55
     path.write_bytes(data)
+
+
+def test_compressed_parts_are_refused_unread(last: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch stores its parts as they are; others' could fill the memory from a small file."""
+    with zipfile.ZipFile(last) as archive:
+        parts = [(part.filename, archive.read(part)) for part in archive.infolist()]
+    with zipfile.ZipFile(last, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts:
+            archive.writestr(name, content)
+    assert len(torch.load(last, weights_only=True)["model"]["w"]) == 4000, "torch reads them"
+    monkeypatch.setattr(zipfile.ZipFile, "open", None)
+    message = refusal(last)
+    assert f"no checkpoint of torch's: {parts[0][0]!r} in it is compressed" in message
+    assert f"No other checkpoint in {last.parent} can be read" in message
+
+
+def test_parts_that_share_bytes_are_refused_unread(last: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(last, "a") as archive:
+        weights = max(archive.infolist(), key=lambda part: part.file_size)
+        archive.filelist += [weights] * 9
+        archive.writestr("written", b"")  # so that the list is
+    monkeypatch.setattr(zipfile.ZipFile, "open", None)
+    assert re.search(r"no checkpoint of torch's: [\d,]+ bytes that claim to be 16\d,\d{3}\b", refusal(last))
 
 
 @pytest.mark.parametrize("share", [0.999, 0.5, 0.01])

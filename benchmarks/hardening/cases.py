@@ -61,6 +61,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "tests/criterions/test_edges.py::test_one_query_through_the_model",
     ),
     "losses and gradients that are no numbers": (f"{_GUARDS}TestBrokenLosses",),
+    "a batch that finds no memory": (f"{_GUARDS}TestMemory",),
     "half precision overflows": (f"{_GUARDS}TestHalfPrecision",),
     "batches that stand in for a share that has ended": (f"{_GUARDS}TestStandIns",),
     "processes train as one": (f"{_END}test_distributed.py",),

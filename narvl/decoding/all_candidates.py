@@ -10,6 +10,7 @@ from torch import Tensor
 
 from narvl.decoding.candidates import Candidates
 from narvl.decoding.ensemble import CandidateEnsemble, States
+from narvl.decoding.numbers import no_numbers
 from narvl.errors import UsageError
 from narvl.models.ofa import OFAModel
 
@@ -90,11 +91,14 @@ class AllCandidatesGenerator:
 
         Raises:
             UsageError: a prefix or constraints are given.
+            DataError: what the model says of a row is no number.
         """
         if prefix_tokens is not None or constraints is not None:
             raise UsageError("--prefix-size, --constraints: the candidates are all that is said. Drop them.")
         each = self._edges(sample["net_input"])[:, self.candidates.trie.paths]  # (B, C, L)
         scores, best = each.sum(-1).topk(self.nbest)
+        if bool((broken := scores.isnan().any(dim=-1)).any()):  # they come first
+            raise no_numbers(sample, broken.nonzero().flatten().tolist())
         chosen = each.gather(1, best.unsqueeze(-1).expand(-1, -1, each.size(-1)))
         return [
             [self._hypothesis(index, score, positional) for index, score, positional in zip(*row, strict=True)]

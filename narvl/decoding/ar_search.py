@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from narvl.decoding.candidates import Candidates
 from narvl.decoding.ensemble import build_ensemble
 from narvl.decoding.ngrams import block_repeats
+from narvl.decoding.numbers import no_numbers
 from narvl.errors import UsageError
 from narvl.models.ofa import OFAModel
 
@@ -119,6 +121,7 @@ class ARSearch:
 
         Raises:
             UsageError: a prefix or constraints are given, or nothing can be said within the limits.
+            DataError: what the model says of a row is no number.
         """
         if prefix_tokens is not None or constraints is not None:
             raise UsageError("--prefix-size, --constraints: --ar-search optimised takes neither. Give fairseq.")
@@ -133,7 +136,9 @@ class ARSearch:
         for step in range(last + 1):
             log_probs = self.ensemble.next_log_probs(hypotheses.tokens, encoder_outs, states, self.temperature)
             found = self._continue(log_probs, hypotheses, len(going_on), step == last)
-            self._collect(found, hypotheses, [ended[sentence] for sentence in going_on])
+            broken = self._collect(found, hypotheses, [ended[sentence] for sentence in going_on])
+            if broken:
+                raise no_numbers(sample, [going_on[place] for place in broken])
             left = [place for place, sentence in enumerate(going_on) if len(ended[sentence]) < self.beam_size]
             if not left or step == last:
                 break
@@ -147,8 +152,8 @@ class ARSearch:
                 self.ensemble.reorder(states, order, sentences)
         if not all(ended):
             raise UsageError(
-                "--no-repeat-ngram-size, --fp16: nothing can be said to the end, since all of it is blocked or the "
-                "model's logits are no numbers. Drop the flag that was given."
+                f"--no-repeat-ngram-size {self.no_repeat_ngram_size}: nothing can be said to the end, since all of it "
+                "is blocked. Drop the flag."
             )
         return [sorted(row, key=lambda hypothesis: -hypothesis["score"]) for row in ended]
 
@@ -194,12 +199,19 @@ class ARSearch:
             columns = torch.searchsorted(self.vocabulary.symbols.to(tokens.device), tokens)
             block_repeats(log_probs, columns, self.no_repeat_ngram_size)
 
-    def _collect(self, found: _Continuations, hypotheses: _Hypotheses, ended: list[list[dict[str, Any]]]) -> None:
-        """Add to ``ended``, a list a sentence, the hypotheses that end among the beam's best continuations."""
-        ending = found.totals.masked_fill(found.columns != self._end, float("-inf"))[:, : self.beam_size]
+    def _collect(self, found: _Continuations, hypotheses: _Hypotheses, ended: list[list[dict[str, Any]]]) -> list[int]:
+        """Add to ``ended``, a list a sentence, the hypotheses that end among the beam's best continuations.
+
+        Returns:
+            The sentences whose continuations are no numbers; topk takes such first.
+        """
+        going_on = (found.columns != self._end) & ~found.totals.isnan()
+        ending = found.totals.masked_fill(going_on, float("-inf"))[:, : self.beam_size]
         places: list[int] = []
         ranks: list[int] = []
         totals = ending.tolist()  # the step's wait for the device
+        if broken := [place for place, row in enumerate(totals) if any(map(math.isnan, row))]:
+            return broken
         for place, row in enumerate(totals):
             new = [rank for rank, total in enumerate(row) if total > float("-inf")][
                 : self.beam_size - len(ended[place])
@@ -207,7 +219,7 @@ class ARSearch:
             places += [place] * len(new)
             ranks += new
         if not places:
-            return
+            return []
         rows = found.rows[places, ranks]
         tokens = F.pad(hypotheses.tokens[rows, 1:], (0, 1), value=self.eos)
         summed = torch.cat([hypotheses.totals[rows], found.totals[places, ranks].unsqueeze(1)], dim=1)
@@ -222,6 +234,7 @@ class ARSearch:
                     "alignment": torch.empty(0),
                 }
             )
+        return []
 
     def _advance(self, found: _Continuations, hypotheses: _Hypotheses) -> tuple[Tensor, _Hypotheses]:
         """Go on with the best continuations that do not end; return the rows that they continue too (R,)."""

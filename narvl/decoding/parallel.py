@@ -14,7 +14,8 @@ from narvl.criterions._parallel import silence
 from narvl.decoding.box import COORDINATES, most_probable_boxes
 from narvl.decoding.ctc import Decoded, greedy
 from narvl.decoding.ctc_beam import check_search, ctc_beam_search
-from narvl.errors import DataError, UsageError
+from narvl.decoding.numbers import no_numbers
+from narvl.errors import UsageError
 from narvl.models.narvl import NARVLModel
 from narvl.modules.output_vocabulary import OutputVocabulary
 
@@ -153,11 +154,7 @@ def _check_numbers(log_probs: Tensor, sample: dict[str, Any]) -> None:
     # One class tells of all: a query's probabilities share their sum.
     broken = log_probs[..., -1].isnan().any(dim=-1)
     if bool(broken.any()):
-        rows = ", ".join(str(index + 1) for index in sample["id"][broken].tolist())
-        raise DataError(
-            f"{sample.get('split', 'input')}, rows {rows}: the model's outputs are no numbers (NaN). Give a checkpoint "
-            "of a training that has not diverged; with half precision, decode in another --inference-precision."
-        )
+        raise no_numbers(sample, broken.nonzero().flatten().tolist())
 
 
 def average(log_probs: list[Tensor]) -> Tensor:

@@ -39,7 +39,7 @@ def read_task(out: Path) -> str:
         task = json.loads(note.read_text(encoding="utf-8"))["task"]
     except FileNotFoundError as error:
         raise DataError(f"{note}: no such file. Begin with: narvl distill rows --data DATA --out {out}") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:  # brackets in brackets
         raise DataError(f"{note}: damaged ({error}). Run narvl distill rows again.") from error
     if task not in TASKS:
         raise DataError(f"{note}: the task is {task!r}, not {' or '.join(TASKS)}. Run narvl distill rows again.")

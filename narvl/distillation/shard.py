@@ -162,7 +162,7 @@ def _parse_header(line: bytes, path: Path) -> dict[str, Any]:
     if line.startswith(_HEADER) and line.endswith(b"\n"):
         try:
             settings = json.loads(line[len(_HEADER) :])
-        except ValueError:
+        except (ValueError, RecursionError):  # brackets in brackets
             settings = None
         if isinstance(settings, dict):
             return settings

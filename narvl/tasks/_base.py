@@ -17,7 +17,7 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.logging import metrics
 from fairseq.models import ARCH_MODEL_REGISTRY
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig
 from torch import Tensor
 
 from narvl.data.boxes import BoxFrame
@@ -39,6 +39,12 @@ from narvl.modules.output_vocabulary import OutputVocabulary
 from narvl.tasks._guards import GuardedTask
 
 logger = logging.getLogger(__name__)
+
+# What may be learned by: others of fairseq's evaluate settings, which a checkpoint may bring.
+_CRITERIONS = (
+    *("query_ctc", "query_cross_entropy", "weighted_cross_entropy"),
+    *("label_smoothed_cross_entropy", "cross_entropy"),
+)
 
 
 @dataclass
@@ -227,9 +233,13 @@ class VisionLanguageTask(GuardedTask):
         """Build the loss (fairseq's hook).
 
         Raises:
-            UsageError: the batches hold all references, and the loss would learn from one of them alone; or it is told
-                how to learn from several, and the batches hold one.
+            UsageError: the loss is none of the recipes'; the batches hold all references, and it would learn from one
+                of them alone; or it is told how to learn from several, and the batches hold one.
         """
+        # From what is no DictConfig, fairseq would take another entry.
+        name = str(cfg.get("_name")) if isinstance(cfg, DictConfig) else type(cfg).__name__
+        if name not in _CRITERIONS:
+            raise UsageError(f"--criterion, or the checkpoint's: {name[:80]!r}. Give one of {', '.join(_CRITERIONS)}.")
         criterion = super().build_criterion(cfg, from_checkpoint)
         temperature = getattr(cfg, "reference_temperature", 1.0)
         if temperature != 1.0 and not self.all_references():

@@ -75,6 +75,19 @@ class GuardedTask(FairseqTask):
         reason = str(error).splitlines()[0].rstrip(".")
         return DataError(f"{self._name_rows(samples)}: no update can be made of them ({reason}). {_ADVICE}")
 
+    def explain_lack_of_memory(self, samples: Sequence[dict[str, Any]], error: RuntimeError) -> UsageError:
+        """Make the error of an update for which there is no memory (``narvl.compat_training`` asks for it).
+
+        Args:
+            samples: the update's batches.
+            error: what torch says.
+        """
+        reason = str(error).splitlines()[0].rstrip(".")
+        return UsageError(
+            f"{self._name_rows(samples)}: no memory is left to learn them ({reason}). Give a smaller --batch-size, and "
+            "an --update-freq larger by as much, which keeps the effective batch; or --checkpoint-activations."
+        )
+
     def _name_rows(self, samples: Sequence[dict[str, Any]]) -> str:
         """Name the rows of some batches of a split as messages do: ``path, rows N, M`` counted from 1."""
         filled = [sample for sample in samples if sample]
@@ -84,10 +97,17 @@ class GuardedTask(FairseqTask):
         return f"{self.dataset(filled[0]['split']).rows.path}, rows {', '.join(map(str, rows))}"
 
     def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
-        """Compute the validation loss, and what the task measures beside it (fairseq's hook)."""
+        """Compute the validation loss, and what the task measures beside it (fairseq's hook).
+
+        Raises:
+            DataError: the loss is not finite; fairseq would take the first such checkpoint for the best one.
+        """
         if not sample:  # fairseq-validate passes on what --skip-bad-rows has left empty
             return torch.zeros(()), 0, {}
         loss, size, log = super().valid_step(sample, model, criterion)
+        value = float(log["loss"])
+        if not math.isfinite(value) and STAND_IN not in sample:
+            raise DataError(f"{self._name_rows([sample])}: the loss of this batch in validation is {value}. {_ADVICE}")
         log.update(self.measure(sample, model))
         return (loss, 0, count_out(log)) if STAND_IN in sample else (loss, size, log)
 

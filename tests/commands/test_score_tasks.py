@@ -147,6 +147,22 @@ def test_question_ids_that_no_server_takes(scored, task_data, read_tsv, tmp_path
         scored("vqa", texts, "--submission", tmp_path / "vqa.json")
 
 
+@pytest.mark.parametrize(("digits", "taken"), [(18, True), (19, False), (5000, False)])
+def test_question_ids_of_many_digits(scored, task_data, read_tsv, tmp_path, digits, taken):
+    """Python itself reads no number of thousands."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    row = ["9" * digits, *read_tsv(task_data("vqa") / "test.tsv")[0][1:]]
+    (folder / "test.tsv").write_text("\t".join(row) + "\n")
+    if taken:
+        scored("vqa", ["no"], "--submission", tmp_path / "vqa.json", data=folder)
+        assert json.loads((tmp_path / "vqa.json").read_text())[0]["question_id"] == 10**18 - 1
+    else:
+        with pytest.raises(DataError, match=r"test.tsv, row 1: the question-id is '9+'\. A server") as error:
+            scored("vqa", ["no"], "--submission", tmp_path / "vqa.json", data=folder)
+        assert len(str(error.value)) < 500
+
+
 def test_boxes(scored, task_data, read_tsv):
     boxes = [fractions(row[3]) for row in read_tsv(task_data("grounding") / "test.tsv")]
     _, record = scored("grounding", boxes)

@@ -19,7 +19,7 @@ from narvl.decoding.ar_search import ARSearch
 from narvl.decoding.beam import BeamGenerator
 from narvl.decoding.candidates import Candidates
 from narvl.decoding.search import build_search
-from narvl.errors import UsageError
+from narvl.errors import DataError, UsageError
 
 SmallModel = Callable[..., Any]
 Rows = list[list[dict[str, Any]]]
@@ -271,6 +271,16 @@ class TestRandomModel:
         assert len({tuple(tuple(h["tokens"].tolist()) for h in row) for row in every}) == 4, "rows must differ"
         for row in every:
             assert sum(math.exp(hypothesis["score"]) for hypothesis in row) == pytest.approx(1.0, abs=1e-4)
+
+    def test_outputs_that_are_no_numbers_name_their_rows(
+        self, vocabulary: Vocabulary, texts: Candidates, models: list[Any], net_input: dict[str, Tensor]
+    ) -> None:
+        images = net_input["patch_images"].clone()
+        images[1, 0, 1, 1] = math.nan
+        sample = {"net_input": {**net_input, "patch_images": images}, "id": torch.tensor([7, 3, 5, 9])}
+        for search in (AllCandidatesGenerator, ARSearch):
+            with pytest.raises(DataError, match=r"input, rows 4: the model's outputs are no numbers \(NaN\)"):
+                search(models[:1], vocabulary.dictionary, candidates=texts).generate([], sample)
 
     @pytest.mark.parametrize("beam", [1, 3, 8])
     def test_both_beam_searches_agree(

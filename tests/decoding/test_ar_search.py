@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from narvl.decoding.ar_search import ARSearch
 from narvl.decoding.beam import BeamGenerator
-from narvl.errors import UsageError
+from narvl.errors import DataError, UsageError
 
 SmallModel = Callable[..., Any]
 Rows = list[list[dict[str, Any]]]
@@ -186,6 +187,17 @@ def test_no_token_twice(models: Callable[..., Any], dictionary: Dictionary, net_
     for row in search.generate([], {"net_input": net_input}):
         for hypothesis in row:
             assert len(set(hypothesis["tokens"].tolist())) == 13
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_outputs_that_are_no_numbers_name_their_rows(
+    models: Callable[..., Any], dictionary: Dictionary, net_input: dict[str, Tensor], beam: int
+) -> None:
+    images = net_input["patch_images"].clone()
+    images[1, 0, 1, 1] = math.nan
+    sample = {"net_input": {**net_input, "patch_images": images}, "id": torch.tensor([7, 3, 5, 9]), "split": "test"}
+    with pytest.raises(DataError, match=r"test, rows 4: the model's outputs are no numbers \(NaN\)"):
+        ARSearch([models(3, 0.8)], dictionary, beam_size=beam).generate([], sample)
 
 
 class TestRefusals:

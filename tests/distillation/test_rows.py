@@ -77,7 +77,13 @@ def test_what_cannot_be_distilled_is_refused(begin: Callable, tmp_path: Path) ->
     assert not (tmp_path / "out" / "distill.json").exists()
 
 
-@pytest.mark.parametrize("note", ["", "[]", '{"task": "grounding"}', "{}"])
+def test_a_folder_in_the_note_s_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "distill.json").mkdir()
+    with pytest.raises(DataError, match="distill.json: damaged .*Is a directory.*Run narvl distill rows again"):
+        read_task(tmp_path)
+
+
+@pytest.mark.parametrize("note", ["", "[]", '{"task": "grounding"}', "{}", "[" * 100_000])
 def test_a_damaged_note_is_named(tmp_path: Path, note: str) -> None:
     with pytest.raises(DataError, match="distill.json: no such file.*narvl distill rows"):
         read_task(tmp_path)

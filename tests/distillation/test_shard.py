@@ -118,7 +118,8 @@ def test_other_settings_are_refused(block: Callable, tmp_path: Path) -> None:
 
 def test_foreign_and_damaged_files_are_refused(block: Callable, tmp_path: Path) -> None:
     path = tmp_path / "0-of-1.txt"
-    for first in (block(7), "narvl distill decode: {broken\n", "narvl distill decode: []\n"):
+    deep = "[" * 100_000
+    for first in (block(7), *(f"narvl distill decode: {settings}\n" for settings in ("{broken", "[]", deep))):
         path.write_text(first)
         with pytest.raises(DataError, match="first line does not tell the settings"):
             Shard(path, ROWS, SETTINGS)

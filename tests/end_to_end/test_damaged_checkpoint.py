@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ import torch
 IMAGE = 4
 UPDATES = 2
 #: What reads a checkpoint.
-READERS = ("resume", "restore", "finetune", "generate", "predict", "ema", "distil")
+READERS = ("resume", "restore", "finetune", "generate", "validate", "predict", "ema", "distil")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def readers(command: list, task_flags: list, data: Path, tmp_path: Path) -> Call
             "restore": [*command, other, "--restore-file", path],
             "finetune": [*command, other, "--finetune-from-model", path],
             "generate": ["fairseq-generate", data, *task_flags, "--batch-size", 2, "--path", path],
+            "validate": ["fairseq-validate", data, *task_flags, "--batch-size", 2, "--path", path],
             "predict": ["narvl", "predict", "--cpu", "--path", path, data / "image.png"],
             "ema": ["narvl", "ema", path, tmp_path / "averaged.pt"],
             "distil": ["narvl", "distill", "decode", "--out", student, "--", *task_flags[2:], "--path", path],
@@ -85,7 +87,7 @@ def test_a_truncated_checkpoint_is_named_and_another_offered(
     ):
         assert part in done.last_line
     shutil.copy(best, path)
-    if reader in ("resume", "predict", "ema"):
+    if reader in ("resume", "validate", "predict", "ema"):
         quick(*readers(path)[reader])
 
 
@@ -112,24 +114,41 @@ def test_a_crafted_pickle_runs_nothing(
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("reader", ["generate", "predict", "distil"])
-@pytest.mark.parametrize("kind", ["cfg", "args"])
+def settings_that_run(code: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """Entries of a checkpoint from which fairseq builds something that evaluates them, by what it builds."""
+    layers = f"[(1, 1, 1)] * (1 + {code})"
+    task = {"_name": "audio_pretraining", "data": str(folder)}
+    model = {"_name": "wav2vec2", "conv_feature_layers": layers}
+    names = {"task": "audio_pretraining", "arch": "wav2vec2", "criterion": "wav2vec"}
+    return {
+        "args": {"args": Namespace(**names, data=str(folder), conv_feature_layers=layers)},
+        "task": {"cfg": {"task": task, "model": model}},
+        # Where an older entry names another, fairseq prefers it.
+        "older task": {"cfg": {"task": {**task, "task": task["_name"], "_name": "captioning"}, "model": model}},
+        "model": {"cfg": {"model": model}},
+        "criterion": {"cfg": {"criterion": {"_name": "ctc", "wer_args": code}}},
+        "older criterion": {"cfg": {"criterion": Namespace(_name="query_ctc", criterion="ctc", wer_args=code)}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("reader", "kind"),
+    [
+        *itertools.product(["generate", "validate", "predict", "distil"], ["args", "task", "older task", "model"]),
+        *itertools.product(["validate"], ["criterion", "older criterion"]),  # nothing else builds the checkpoint's
+    ],
+)
 def test_settings_that_fairseq_evaluates_run_nothing(
     kind: str, reader: str, readers: Callable, quick: Callable, run_folder: Path, tmp_path: Path
 ) -> None:
-    """Some of fairseq's own models hand settings to eval(); a checkpoint says which model it is of."""
+    """Some of fairseq's own tasks, models and criterions hand settings to eval(); a checkpoint says which it is of."""
     path, marker = run_folder / "checkpoint_last.pt", tmp_path / "ran"
     state = torch.load(path, weights_only=True)
-    code = f"[(1, 1, 1)] * (1 + __import__('os').system('touch {marker}'))"
-    if kind == "cfg":
-        task = {"_name": "audio_pretraining", "data": str(tmp_path)}
-        state["cfg"].update(model={"_name": "wav2vec2", "conv_feature_layers": code}, task=task)
-    else:
-        names = {"task": "audio_pretraining", "arch": "wav2vec2", "criterion": "wav2vec"}
-        state["args"] = Namespace(**names, data=str(tmp_path), conv_feature_layers=code)
+    for name, settings in settings_that_run(f"__import__('os').system('touch {marker}')", tmp_path)[kind].items():
+        state[name] = {**state[name], **settings} if name == "cfg" else settings
     torch.save(state, path)
     done = quick(*readers(path)[reader], fails=True)
-    assert "of another project" in done.last_line
+    assert ("--criterion, or the checkpoint's" if "criterion" in kind else "of another project") in done.last_line
     assert not marker.exists()
 
 

@@ -17,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from narvl.errors import DataError
+from narvl.errors import DataError, UsageError
 
 MODELS = {
     "query_ctc": ("narvl_nano",),
@@ -69,14 +69,14 @@ def make_trainer(configuration: Callable[[str], Any]) -> Callable[..., Any]:
     return make
 
 
-def batch(trainer: Any, *rows: int) -> dict[str, Any]:
-    dataset = trainer.task.dataset("train")
+def batch(trainer: Any, *rows: int, split: str = "train") -> dict[str, Any]:
+    dataset = trainer.task.dataset(split)
     return dataset.collater([dataset[row] for row in rows])
 
 
-def broken(trainer: Any, value: float, *rows: int) -> dict[str, Any]:
+def broken(trainer: Any, value: float, *rows: int, split: str = "train") -> dict[str, Any]:
     """A batch whose last row's image has one pixel of ``value``."""
-    found = batch(trainer, *rows)
+    found = batch(trainer, *rows, split=split)
     found["net_input"]["patch_images"][-1, 0, 7, 7] = value
     return found
 
@@ -111,6 +111,22 @@ class TestBrokenLosses:
         assert "lower --lr" in message and "\n" not in message
         assert same(weights(trainer), before)
 
+    @pytest.mark.parametrize("criterion", MODELS)
+    @pytest.mark.parametrize("settings", [{}, {"task.no_valid_generation": True}, HALF], ids=["", "no metric", "half"])
+    def test_validation_stops_and_names_the_rows(
+        self, make_trainer: Callable, scenes: Path, criterion: str, settings: dict[str, Any]
+    ) -> None:
+        """Of a loss that is no number, fairseq makes a checkpoint_best.pt."""
+        trainer = make_trainer(criterion, settings)
+        trainer.task.load_dataset("valid")
+        with pytest.raises(DataError) as error:
+            trainer.valid_step(broken(trainer, math.nan, 3, 1, split="valid"))
+        message = str(error.value)
+        assert message.startswith(
+            f"{scenes / 'valid.tsv'}, rows 2, 4: the loss of this batch in validation is nan. Look"
+        )
+        assert "lower --lr" in message and "\n" not in message
+
     @pytest.mark.parametrize("criterion", ["query_ctc", "label_smoothed_cross_entropy"])
     def test_a_broken_gradient_names_the_rows_of_the_update(
         self, make_trainer: Callable, scenes: Path, criterion: str
@@ -133,6 +149,45 @@ class TestBrokenLosses:
             pytest.skip("needs a machine without GPU")
         with pytest.raises(DataError, match="the loss of this batch is nan"):
             trainer.train_step([broken(trainer, math.inf, 9, 4)])
+
+
+class TestMemory:
+    """fairseq leaves a batch that finds no memory out of the training, and goes on."""
+
+    @pytest.fixture
+    def trainer(self, make_trainer: Callable, monkeypatch: pytest.MonkeyPatch) -> Any:
+        """A trainer with no memory for more than three rows at a time."""
+        found = make_trainer("query_ctc")
+        forward = found.criterion.forward
+
+        def forward_few(model: Any, sample: dict[str, Any], **options: Any) -> Any:
+            if len(sample["id"]) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore words.")
+            return forward(model, sample, **options)
+
+        monkeypatch.setattr(found.criterion, "forward", forward_few)
+        return found
+
+    def test_training_stops_and_names_the_rows(self, trainer: Any, scenes: Path) -> None:
+        assert trainer.train_step([batch(trainer, 0, 1)])["loss"] > 0
+        before = weights(trainer)
+        with pytest.raises(UsageError) as error:
+            trainer.train_step([batch(trainer, 7, 8), batch(trainer, 2, 3, 4, 5)])
+        message = str(error.value)
+        assert message.startswith(
+            f"{scenes / 'train.tsv'}, rows 3, 4, 5, 6, 8, 9: no memory is left to learn them (CUDA"
+        )
+        for flag in ("--batch-size", "--update-freq", "--checkpoint-activations"):
+            assert flag in message
+        assert "\n" not in message and same(weights(trainer), before)
+
+    def test_other_errors_stay_what_they_are(self, trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*args: Any, **options: Any) -> None:
+            raise RuntimeError("shapes differ")
+
+        monkeypatch.setattr(trainer.criterion, "forward", fail)
+        with pytest.raises(RuntimeError, match="^shapes differ$"):
+            trainer.train_step([batch(trainer, 0)])
 
 
 class TestHalfPrecision:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Shown where a metric has no value; the reason stands beside it or under the table.
 NOT_RUN = "not run"
+# Of 64 bits; those of data sets have 12.
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ def server_id(text: str, column: str, where: str) -> int:
         DataError: the id is no number.
     """
     digits = text.strip().removesuffix(".jpg").rpartition("_")[2] if text.startswith("COCO_") else text.strip()
-    if not (digits.isascii() and digits.isdigit()):
-        raise DataError(f"{where}: the {column} is {text!r}. A server's submission file needs its number there.")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS):
+        raise DataError(f"{where}: the {column} is {text[:80]!r}. A server's submission file needs its number there.")
     return int(digits)
 
 
