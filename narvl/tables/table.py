@@ -92,7 +92,8 @@ def scores(decoded: Decoded) -> dict[str, float]:
         return {}
     if decoded.dataset.task != "captioning":
         return {METRIC[decoded.dataset.task]: 100 * record["accuracy"]}
-    found = {metric: 100 * record["metrics"][metric] for metric in CAPTION_METRICS if record["metrics"].get(metric)}
+    measured = {metric: record["metrics"].get(metric) for metric in CAPTION_METRICS}
+    found = {metric: 100 * value for metric, value in measured.items() if value is not None}
     if record["faithfulness"] is not None:
         found["faithful"] = 100 * record["faithfulness"]["faithful"]
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from narvl.tables.figures import Figure, Figures, difference, format_value, mean
 from narvl.tables.job import Job
 from narvl.tables.publish import merge
 from narvl.tables.runner import Runner
-from narvl.tables.table import Entry, differences, verdict
+from narvl.tables.runs import Decoded
+from narvl.tables.scales import Dataset
+from narvl.tables.table import Entry, differences, scores, verdict
 
 
 def figure(row: str, metric: str, ours: str, seed: str = "1", paper: str = "") -> Figure:
@@ -75,6 +78,14 @@ def test_only_entries_whose_jobs_have_ended_are_read(tmp_path: Path) -> None:
     (only,) = collect(entries, tmp_path).all
     assert (only.row, only.paper, only.ours, only.difference, only.seed) == ("A", "60.00", "50.00", "-10.00", "7")
     assert only.command == "true" and float(only.minutes) >= 0
+
+
+def test_a_collapsed_model_scores_0_and_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
+    record = {"metrics": {"CIDEr": 0.0, "BLEU-4": 0.5, "METEOR": None}, "faithfulness": None}
+    (tmp_path / "scores-test.json").write_text(json.dumps(record))
+    dataset = Dataset("captioning", "captioning", "coco", {"test": ""})
+    decoded = Decoded(Job("decoded", "decode", (("true",),)), dataset, "test", tmp_path, tmp_path)
+    assert scores(decoded) == {"BLEU-4": 50.0, "CIDEr": 0.0}
 
 
 @pytest.mark.parametrize(
