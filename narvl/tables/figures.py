@@ -43,6 +43,9 @@ class Figure:
     command: str
 
 
+#: What follows a metric's name where a value is a quartile around it.
+QUARTILES = (", lower quartile", ", upper quartile")
+
 _COLUMNS = [field.name for field in fields(Figure)]
 
 
@@ -73,6 +76,10 @@ class Figures:
     def values(self, row: str, metric: str) -> dict[str, float]:
         """Return a row's values of a metric by seed."""
         return {figure.seed: float(figure.ours) for figure in self.of(row, metric)}
+
+    def paper(self, row: str, metric: str) -> float | None:
+        """Return the paper's value of a row; None where it has none."""
+        return next((float(figure.paper) for figure in self.of(row, metric) if figure.paper), None)
 
     def mean(self, row: str, metric: str) -> float | None:
         """Return the mean over seeds; None without a run."""
