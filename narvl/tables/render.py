@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from narvl.provenance import short_version
 from narvl.tables.catalogue import TABLES
-from narvl.tables.figures import QUARTILES, Figures, mean_text, read_figures
+from narvl.tables.figures import QUARTILES, Figures, mean_text, read_figures, separate
 from narvl.tables.table import BEYOND, RULE
 
 _INTRODUCTIONS = {
@@ -101,14 +102,10 @@ def _numeric_rows(figures: Figures) -> list[list[str]]:
 
 def source(figures: Figures) -> str:
     """Say where a table's figures come from."""
-
-    def listed(values: Sequence[str]) -> str:
-        return ", ".join(dict.fromkeys(values))
-
-    commits = listed([figure.commit[:10] for figure in figures.all])
-    machines = listed([figure.machine for figure in figures.all])
+    commits = dict.fromkeys(short_version(commit) for figure in figures.all for commit in separate(figure.commit))
+    machines = dict.fromkeys(machine for figure in figures.all for machine in separate(figure.machine))
     quartiles = " In brackets are quartiles." if any(metric.endswith(QUARTILES) for metric in figures.metrics) else ""
-    return f"± is the standard deviation over seeds.{quartiles} Commit {commits}; {machines}."
+    return f"± is the standard deviation over seeds.{quartiles} Commit {', '.join(commits)}; {', '.join(machines)}."
 
 
 def _is_number(text: str) -> bool:

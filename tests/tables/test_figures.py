@@ -88,6 +88,18 @@ def test_a_collapsed_model_scores_0_and_what_was_not_measured_is_left_out(tmp_pa
     assert scores(decoded) == {"BLEU-4": 50.0, "CIDEr": 0.0}
 
 
+def test_figures_name_all_that_produced_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [Job(name, "train", (("echo", f"{tmp_path}/{name}", "a b"),)) for name in ("train", "decode")]
+    for job, commit in zip(jobs, ("a" * 40, "b" * 40), strict=True):
+        monkeypatch.setattr("narvl.provenance.source_version", lambda _, commit=commit: (commit, commit[0] == "b"))
+        Runner(tmp_path).run([job])
+    found = collect([Entry("A", tuple(jobs), lambda: {"CIDEr": 50.0})], tmp_path)
+    (only,) = found.all
+    assert only.command == "echo RUNS/train 'a b'; echo RUNS/decode 'a b'"
+    assert only.commit == f"{'a' * 40}; {'b' * 40}+" and only.machine.count("accelerator") == 1
+    assert "Commit aaaaaaaaaa, bbbbbbbbbb+; " in render.source(found)
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [
