@@ -20,10 +20,10 @@ NOTE = (
     "See docs/references.md. Only *all, from AR weights*, *distilled* and *AR* need an autoregressive model of their "
     "data set: the first starts from its weights, but learns people's texts; *distilled* is table 9's *on*. Of the "
     "others, on scenes captioners start from nothing, the rest from what stands for pretraining, with as many updates "
-    "as teacher and student together; at the paper's scale all start from OFA. An update of *all* sees every reference of "
-    "its images. T is the temperature; at 100 the loss is nearly the mean over references. *Its own texts, plain*: the "
-    "self-conditioned model words the training images once, and a plain model goes on from its weights on those texts "
-    "for as many updates as a distilled student; it answers exactly as one."
+    "as teacher and student together; at the paper's scale all start from OFA. An update of *all* sees every reference "
+    "of its images. T is the temperature; at 100 the loss is nearly the mean over references. *Its own texts, plain*: "
+    "the self-conditioned model words the training images once, and a plain model goes on from its weights on those "
+    "texts for as many updates as a distilled student; it answers exactly as one."
 )
 
 
