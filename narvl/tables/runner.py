@@ -17,7 +17,7 @@ from pathlib import Path
 
 from narvl.errors import UsageError
 from narvl.files import named_when_full, write_whole
-from narvl.provenance import provenance, usable_cores
+from narvl.provenance import now, provenance, usable_cores
 from narvl.tables.job import RECORD, ROOT, Job, portable_commands, read_record
 
 _LOG = "log.txt"
@@ -86,20 +86,22 @@ class Runner:
         """
         folder = self._runs / job.name
         folder.mkdir(parents=True, exist_ok=True)
-        with named_when_full(folder), _lock(folder) as lock:
+        with named_when_full(folder), _signals_stop(self), _lock(folder) as lock:
             if read_record(self._runs, job) is not None:
                 return
             attempts = folder / "attempts"
             with attempts.open("a", encoding="utf-8") as file:
                 file.write(f"{time.time():.0f}\n")
             start = time.monotonic()
+            # What runs is this version, whatever is checked out meanwhile.
+            made = provenance(job.seed, job.commands[0])
             for command in job.commands:
                 self._call(command, folder, lock, alone=job.alone)
             record = {
                 "commands": portable_commands(self._runs, job),
                 "seconds": round(time.monotonic() - start, 1),
                 "attempts": len(attempts.read_text(encoding="utf-8").splitlines()),
-                "provenance": provenance(job.seed, job.commands[0]),
+                "provenance": {**made, "date": now()},
             }
             write_whole(folder / RECORD, json.dumps(record, indent=1) + "\n")
 
@@ -141,6 +143,8 @@ class Runner:
                 start_new_session=True,
             )
             self._processes.add(process)
+            if self._stopped.is_set():  # meanwhile, by who did not see this process
+                self.stop()
             try:
                 code = process.wait()
             finally:
