@@ -164,7 +164,7 @@ def _lock(folder: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _signals_stop(runner: Runner) -> Iterator[None]:
-    """Let SIGTERM end the commands too, as Ctrl-C does."""
+    """Let SIGTERM and Ctrl-C end the commands too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -176,5 +176,8 @@ def _signals_stop(runner: Runner) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
+    except KeyboardInterrupt:  # which the commands, in sessions of their own, do not get
+        runner.stop()
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -143,10 +143,12 @@ def test_killed_at_any_moment_nothing_that_ended_is_repeated(tmp_path: Path, by:
     assert lines[-1] == "end c"
 
 
-def test_one_job_alone_is_ended_with_its_command(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_one_job_alone_is_ended_with_its_command(tmp_path: Path, by: int) -> None:
     """What ``narvl tables --job`` calls, when a batch system ends it."""
     script = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from typing import Any
 from narvl.tables.job import Job
@@ -160,8 +162,8 @@ Runner(out / "runs").run_one(Job("a", "train", (("bash", "-c", step),)))
     deadline = time.monotonic() + 60
     while not (pid.exists() and pid.read_text().strip()) and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.terminate()
-    assert process.wait() == 128 + signal.SIGTERM
+    process.send_signal(by)
+    assert process.wait() != 0
     while _alive(int(pid.read_text())) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not _alive(int(pid.read_text()))
