@@ -57,8 +57,8 @@ def photos() -> str:
     cells = [[name, f"{100 * value:.1f}"] for name, value in metrics.items()]
     return (
         f"Real photos, GPT-2's BPE, nano size, from scratch: trained on {by_heart['captions']} photos with one caption "
-        f"each, NARVL gives {by_heart['same']} of them back word for word. Trained on 700 photos with all their "
-        "captions for 100 updates, which teaches no general captioner, its test figures (times 100) are:\n\n"
+        f"each, NARVL gives {by_heart['same']} of them back word for word. Trained on all photos with all their "
+        "captions, too few and too briefly for a general captioner, its test figures (times 100) are:\n\n"
         + tabulate(cells, headers=["metric", "test"], tablefmt="github")
         + "\n\n"
         + source("photos_scores", scores)
