@@ -139,7 +139,14 @@ SECTIONS: dict[str, Callable[[], str]] = {
 
 
 def fill(text: str, folder: str) -> tuple[str, set[str]]:
-    """Replace what stands between each section's markers, links being relative to ``folder``; return the sections."""
+    """Replace what stands between each section's markers, links being relative to ``folder``; return the sections.
+
+    Raises:
+        SystemExit: markers are of no section, whose figures nobody would write or check.
+    """
+    unknown = sorted(set(re.findall(r"<!-- (?:begin|end) (.*?) -->", text)) - set(SECTIONS))
+    if unknown:
+        raise SystemExit(f"markers of no section: {', '.join(unknown)}. There are: {', '.join(SECTIONS)}.")
     found = set()
     for name, build in SECTIONS.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
