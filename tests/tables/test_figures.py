@@ -223,12 +223,22 @@ def test_axes_over_orders_of_magnitude_are_logarithmic() -> None:
 
 def test_plots_show_rows(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    plots.save(plots.bars(SOME, ["CIDEr"]), tmp_path / "bars.svg")
-    plots.save(plots.curves(SOME, {"line": {"A": 1.0, "missing": 2.0}}, ["CIDEr"], "x"), tmp_path / "curves.svg")
-    both = Figures([*SOME.all, figure("A", "ms", "3")])
-    plots.save(plots.against(both, "ms", "CIDEr", {"line": ""}), tmp_path / "against.svg")
-    for path in tmp_path.glob("*.svg"):
-        assert path.stat().st_size > 2000
+    bars: Any = plots.bars(SOME, ["CIDEr"])
+    (axis,) = bars.axes
+    (bar,) = axis.patches
+    assert (bar.get_width(), [label.get_text() for label in axis.get_yticklabels()]) == (92.0, ["A"])
+    assert axis.collections[-1].get_offsets().data[0, 0] == 93.24, "the paper's mark"
+    curves: Any = plots.curves(SOME, {"line": {"A": 1.0, "missing": 2.0}}, ["CIDEr"], "x")
+    assert _points(curves) == [[(1.0, 92.0)]]
+    both = Figures([*SOME.all, figure("A", "ms", "3"), figure("B", "ms", "4")])
+    assert _points(plots.against(both, "ms", "CIDEr", {"line": ""})) == [[(3.0, 92.0)]]
+    plots.save(bars, tmp_path / "bars.svg")
     before = (tmp_path / "bars.svg").read_bytes()
     plots.save(plots.bars(SOME, ["CIDEr"]), tmp_path / "bars.svg")
     assert (tmp_path / "bars.svg").read_bytes() == before, "the same figures give the same file"
+
+
+def _points(drawing: Any) -> list[list[tuple[float, float]]]:
+    """Return the points of each line with its error bars."""
+    lines = [lines[0] for axis in drawing.axes for lines in axis.containers]
+    return [list(zip(map(float, line.get_xdata()), map(float, line.get_ydata()), strict=True)) for line in lines]
