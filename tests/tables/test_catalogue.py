@@ -6,8 +6,9 @@ import argparse
 import contextlib
 import io
 import json
+import re
 import subprocess
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from narvl.errors import DataError
 from narvl.provenance import provenance
 from narvl.tables import latency_model, scales
 from narvl.tables.catalogue import TABLES, propagation, texts
-from narvl.tables.estimate import backbone_cost, recipe_flags, training_cost, transformer_cost
+from narvl.tables.estimate import CPU_RATE, backbone_cost, recipe_flags, training_cost, transformer_cost
 from narvl.tables.figures import Figure, Figures
 from narvl.tables.job import ROOT, Job, portable_commands
 from narvl.tables.runs import Runs
@@ -224,6 +225,26 @@ def test_the_estimate_counts_what_torch_counts(size: str) -> None:
     linear = sum(p.numel() for layer in layers for p in layer.parameters() if p.dim() == 2)
     assert weights == linear
     assert counted > 2 * 84 * sum(p.numel() for p in model.encoder.layers.parameters() if p.dim() == 2)
+
+
+def test_the_estimate_is_near_what_trainings_took() -> None:
+    """Seconds in the job.json of three seeds each, on two cores that other work kept partly busy."""
+    took = {
+        "captioning/ofa/seed1": 886 + 887 + 1280,
+        "vqa/narvl/seed1": 365 + 340 + 332,
+        "grounding/narvl/seed1": 521 + 500 + 433,
+        "entailment/ofa/seed1": 224 + 230 + 347,
+    }
+    runs, _ = PLANS["scenes"]
+    costs = [training_cost(runs.plan[name], runs.scale) for name in took]
+    estimated = sum(3 * 3600 * cost.hours(CPU_RATE) for cost in costs if cost is not None)
+    assert estimated == pytest.approx(sum(took.values()), rel=0.25)
+
+
+def test_scales_hold_nothing_that_is_not_read() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "narvl").rglob("*.py"))
+    unread = [field.name for field in fields(scales.Scale) if not re.search(rf"\bscale\.{field.name}\b", code)]
+    assert [name for name in unread if f"self.{name}" not in code] == []
 
 
 def test_only_trainings_are_estimated() -> None:
