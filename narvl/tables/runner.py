@@ -147,6 +147,9 @@ class Runner:
                 self.stop()
             try:
                 code = process.wait()
+            except KeyboardInterrupt:  # which the command, in a session of its own, does not get
+                self.stop()
+                raise
             finally:
                 self._processes.discard(process)
         if code:
@@ -164,7 +167,7 @@ def _lock(folder: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _signals_stop(runner: Runner) -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end the commands too."""
+    """Let SIGTERM end the commands too, as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -176,8 +179,5 @@ def _signals_stop(runner: Runner) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
-    except KeyboardInterrupt:  # which the commands, in sessions of their own, do not get
-        runner.stop()
-        raise
     finally:
         signal.signal(signal.SIGTERM, before)
