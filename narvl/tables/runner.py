@@ -37,6 +37,8 @@ class Runner:
         self._parallel = parallel
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._stopped = threading.Event()
+        #: Whether a command is being started: who stops it meanwhile lets it be known first.
+        self.starting = False
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run what has not ended well before.
@@ -131,6 +133,7 @@ class Runner:
         with log.open("ab") as file:
             if self._stopped.is_set():
                 raise UsageError(f"{folder.name}: stopped")
+            self.starting = True
             # What the command starts keeps the lock: should this process die, nobody begins the job beside them.
             process = subprocess.Popen(
                 command,
@@ -143,6 +146,7 @@ class Runner:
                 start_new_session=True,
             )
             self._processes.add(process)
+            self.starting = False
             if self._stopped.is_set():  # meanwhile, by who did not see this process
                 self.stop()
             try:
@@ -174,7 +178,8 @@ def _signals_stop(runner: Runner) -> Iterator[None]:
 
     def terminate(*_: object) -> None:
         runner.stop()
-        raise SystemExit(128 + signal.SIGTERM)
+        if not runner.starting:
+            raise SystemExit(128 + signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:

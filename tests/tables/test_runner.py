@@ -174,12 +174,17 @@ def _alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_a_stop_while_a_command_starts_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by_signal", [False, True])
+def test_a_stop_while_a_command_starts_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_signal: bool
+) -> None:
     runner, begin = Runner(tmp_path), subprocess.Popen
 
     def stopped_meanwhile(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
         process = begin(*args, **options)
-        if args[0][0] == "sleep":
+        if args[0][0] == "sleep" and by_signal:
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif args[0][0] == "sleep":
             runner.stop()
         return process
 
