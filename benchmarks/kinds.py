@@ -92,10 +92,12 @@ def provenance_of(runs: Path) -> dict[str, object]:
         DataError: they were scored by several versions.
     """
     scored = [decoded(runs, task, run) / "scores-test.json" for task in KINDS for run in RUNS.values()]
-    commits = {json.loads(path.read_text(encoding="utf-8"))["provenance"]["commit"] for path in scored}
+    made = [json.loads(path.read_text(encoding="utf-8"))["provenance"] for path in scored]
+    commits = {str(record["commit"]) for record in made}
     if len(commits) > 1:
-        raise DataError(f"{runs}: scored by versions {', '.join(sorted(map(str, commits)))}. Make the runs by one.")
-    return {**provenance(SEED), "commit": commits.pop(), "command": "python benchmarks/kinds.py"}
+        raise DataError(f"{runs}: scored by versions {', '.join(sorted(commits))}. Make the runs by one.")
+    of_runs = {"commit": commits.pop(), "dirty": any(record.get("dirty") for record in made)}
+    return {**provenance(SEED), **of_runs, "command": "python benchmarks/kinds.py"}
 
 
 def scores_by_kind(task: str, runs: Path) -> dict[str, dict[str, dict[str, float]]]:

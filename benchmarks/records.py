@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from narvl.provenance import short_version, version
+
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
@@ -20,6 +22,6 @@ def source(name: str, record: dict[str, Any]) -> str:
     machine = made["machine"]
     seed = "" if made["seed"] is None else f"seed {made['seed']}, "
     return (
-        f"Source: [results/{name}.json](results/{name}.json), commit {str(made['commit'])[:10]}, {seed}"
+        f"Source: [results/{name}.json](results/{name}.json), commit {short_version(version(made))}, {seed}"
         f"{machine['cpu']}, {machine['cores']} cores, accelerator: {machine['accelerator']}."
     )

@@ -66,8 +66,8 @@ def photos() -> str:
     cells = [[name, f"{100 * value:.1f}"] for name, value in metrics.items()]
     return (
         f"Real photos, GPT-2's BPE, nano size, from scratch: trained on {by_heart['captions']} photos with one caption "
-        f"each, NARVL gives {by_heart['same']} of them back word for word. Trained on 700 photos with all their "
-        "captions for 100 updates, which teaches no general captioner, its test figures (times 100) are:\n\n"
+        f"each, NARVL gives {by_heart['same']} of them back word for word. Trained on all photos with all their "
+        "captions, too few and too briefly for a general captioner, its test figures (times 100) are:\n\n"
         + tabulate(cells, headers=["metric", "test"], tablefmt="github")
         + "\n\n"
         + source("photos_scores", scores)
@@ -165,7 +165,14 @@ SECTIONS: dict[str, Callable[[], str]] = {
 
 
 def fill(text: str, folder: str) -> tuple[str, set[str]]:
-    """Replace what stands between each section's markers, links being relative to ``folder``; return the sections."""
+    """Replace what stands between each section's markers, links being relative to ``folder``; return the sections.
+
+    Raises:
+        SystemExit: markers are of no section, whose figures nobody would write or check.
+    """
+    unknown = sorted(set(re.findall(r"<!-- (?:begin|end) (.*?) -->", text)) - set(SECTIONS))
+    if unknown:
+        raise SystemExit(f"markers of no section: {', '.join(unknown)}. There are: {', '.join(SECTIONS)}.")
     found = set()
     for name, build in SECTIONS.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"

@@ -8,13 +8,16 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 #: The value of whatever could not be found out.
 UNKNOWN = "unknown"
 
 _GIT_TIMEOUT_S = 10
+#: What commands write from figures: it changes no figure.
+_WRITTEN = ("results", "docs", "README.md")
 
 
 def provenance(seed: int | None = None, argv: Sequence[str] | None = None) -> dict[str, object]:
@@ -35,7 +38,7 @@ def provenance(seed: int | None = None, argv: Sequence[str] | None = None) -> di
         "commit": commit,
         "dirty": dirty,
         "seed": seed,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "date": now(),
         "machine": {"cpu": cpu_model(), "cores": usable_cores(), "accelerator": accelerator()},
         "versions": {
             "python": platform.python_version(),
@@ -43,6 +46,21 @@ def provenance(seed: int | None = None, argv: Sequence[str] | None = None) -> di
             "fairseq": _installed_version("fairseq-fixed", "fairseq"),
         },
     }
+
+
+def now() -> str:
+    """Return the date and time: UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def version(made: Mapping[str, Any]) -> str:
+    """Return the commit of a record of ``provenance``, with a ``+`` where files differed from it."""
+    return str(made["commit"]) + ("+" if made.get("dirty") else "")
+
+
+def short_version(text: str) -> str:
+    """Shorten what ``version`` returned, for people."""
+    return text[:10] + ("+" if text.endswith("+") else "")
 
 
 def portable_command(argv: Sequence[str]) -> str:
@@ -71,14 +89,16 @@ def source_version(package: Path) -> tuple[str, bool | None]:
         package: the folder that holds the package's ``__init__.py``.
 
     Returns:
-        The commit's hash and whether a tracked file, or an untracked one of the package, differs from it;
+        The commit's hash and whether a tracked file, or an untracked one of the package, differs from it, but for
+        results, pages and the README, which commands write from figures;
         ``("unknown", None)`` outside a checkout, without a commit, or without git.
     """
     try:
         # An installed copy may lie inside another project's checkout (a .venv): a tracked file shows the right one.
         _git(package, "ls-files", "--error-unmatch", "__init__.py")
         commit = _git(package, "rev-parse", "HEAD")
-        changed = _git(package, "status", "--porcelain", "--untracked-files=no")
+        read = [":(top)", *(f":(top,exclude){name}" for name in _WRITTEN)]
+        changed = _git(package, "status", "--porcelain", "--untracked-files=no", "--", *read)
         added = _git(package, "ls-files", "--others", "--exclude-standard")
     except (OSError, subprocess.SubprocessError):
         return UNKNOWN, None

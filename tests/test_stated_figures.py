@@ -14,16 +14,21 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GENERATED = re.compile(r"^Written by `narvl tables ", re.MULTILINE)
 #: What is no figure of prose: what scripts fill in, code, addresses.
 LEFT_OUT = re.compile(
-    r"<!-- begin ([\w-]+) -->.*?<!-- end \1 -->|```.*?```|`[^`\n]*`|\]\([^)]*\)|^#+ .*?$", re.DOTALL | re.MULTILINE
+    r"<!-- begin ([\w-]+) -->.*?<!-- end \1 -->|```.*?```|`[^`\n]*`|\]\([^)]*\)", re.DOTALL | re.MULTILINE
 )
-UNIT = r"%|x\b|times\b|ms\b|s\b|seconds?\b|minutes?\b|hours?\b|[kMG]B\b|points?\b"
-FIGURE = re.compile(rf"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e-?\d+)?(?:\s?(?:{UNIT}))?")
+NUMBER = r"\d[\d,]*(?:\.\d+)?(?:e-?\d+)?"
+UNIT = (
+    r"%|x\b|times\b|ms\b|s\b|seconds?\b|minutes?\b|hours?\b|[kMG]B\b|points?\b|CIDEr\b|"
+    r"(?:images|rows|captions|samples|tokens|steps|updates) (?:a|per) second\b"
+)
+#: A share, a factor with its x before it, a difference with its sign, a number with its unit, or a number alone.
+FIGURE = re.compile(rf"(?<![\w.])(?:{NUMBER} of (?:the )?{NUMBER}|x{NUMBER}(?![\w-])|[+−-]?{NUMBER}(?:\s?(?:{UNIT}))?)")
 
 
 def figures(text: str) -> list[str]:
     """Numbers that look measured: with a unit, a fraction, an exponent, or of three digits and more."""
     found = [match.group().strip(",") for match in FIGURE.finditer(LEFT_OUT.sub(" ", text))]
-    return [word for word in found if re.search(r"[.%a-z]", word) or len(re.sub(r"\D", "", word)) >= 3]
+    return [word for word in found if re.search(r"[.%a-z+−-]", word) or len(re.sub(r"\D", "", word)) >= 3]
 
 
 def stated() -> dict[str, dict[str, str]]:
@@ -50,7 +55,12 @@ def test_what_is_stated_is_said_somewhere() -> None:
     [
         ("twice as fast, 2.4x, and 37 % less", ["2.4x", "37 %"]),
         ("took 12 minutes, 1,250 updates, table 1, beam 5", ["12 minutes", "1,250"]),
-        ("`--lr 1e-5`\n```\n3.4 s\n```\n[a](b/3.14)\n## 0.5", []),
+        ("`--lr 1e-5`\n```\n3.4 s\n```\n[a](b/3.14)\n## Table 1", []),
+        (
+            "63 of 64 rows, 95 images a second, x2.4 faster, +12 CIDEr",
+            ["63 of 64", "95 images a second", "x2.4", "+12 CIDEr"],
+        ),
+        ("13x faster\n## 12% better\n x86-64, GPT-2", ["13x", "12%"]),
         ("within 1e-4\n<!-- begin t -->\n99.9%\n<!-- end t -->", ["1e-4"]),
     ],
 )

@@ -152,7 +152,6 @@ def measure_cell(
         floors = [part.floor_ms(batch, machine) for part in work[contender.name]]
         row["encoder_floor_ms"], row["decoder_floor_ms"] = sum(floors[:2]), sum(floors[2:])
         row["gflops"] = sum(part.flops for part in work[contender.name]) * batch / 1e9
-        row["rounds_ms"] = [round(value, 3) for value in contender.total_ms]
         row["encoder_rounds_ms"] = [round(value, 3) for value in contender.encoder_ms]
     return {"size": size, "side": side, "batch": batch, "task": task, "answer": workload.answer, "rows": rows}
 

@@ -10,13 +10,14 @@ Stopped at any moment, the same command goes on: no run that has ended is repeat
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from narvl.errors import UsageError
+from narvl.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from narvl.tables.job import Job
@@ -148,30 +149,41 @@ def _list(runs: Runs, entries: Mapping[str, Sequence[Entry]]) -> None:
     from narvl.tables.catalogue import TABLES
 
     cells = []
-    for name, found in entries.items():
-        jobs = _jobs(runs, {name: found})
-        cells.append([name, TABLES[name].TITLE, f"{sum(runs.ended(job) for job in jobs)} of {len(jobs)}"])
-    headers = ["table", "what it shows", f"runs ended ({runs.scale.name})"]
-    sys.stdout.write(tabulate(cells, headers=headers, tablefmt="simple") + "\n")
+    with _going_on() as named:
+        for name, found in entries.items():
+            jobs, ended = _jobs(runs, {name: found}), "unknown"
+            with named(name):
+                ended = f"{sum(runs.ended(job) for job in jobs)} of {len(jobs)}"
+            cells.append([name, TABLES[name].TITLE, ended])
+        headers = ["table", "what it shows", f"runs ended ({runs.scale.name})"]
+        sys.stdout.write(tabulate(cells, headers=headers, tablefmt="simple") + "\n")
 
 
 def _print_commands(runs: Runs, jobs: Sequence[Job]) -> None:
     from narvl.tables.estimate import CPU_RATE, GPU_RATE, training_cost
 
-    hours = 0.0
-    for job in jobs:
-        cost = training_cost(job, runs.scale)
-        note = "" if cost is None else f"  {cost.samples:,} samples"
-        if cost is not None and runs.scale.weights is None:
-            note += f", about {60 * cost.hours(CPU_RATE):.0f} minutes of a core"
-            hours += cost.hours(CPU_RATE)
-        elif cost is not None:
-            note += f", about {cost.hours(GPU_RATE):.0f} hours of an A100, {cost.memory / 1e9:.0f} GB on each GPU"
-            hours += cost.hours(GPU_RATE)
-        sys.stdout.write(f"# {job.name}{' (done)' if runs.ended(job) else ''}{note}\n")
-        sys.stdout.write("".join(f"{shlex.join(command)}\n" for command in job.commands))
-    unit = "hours of a CPU core" if runs.scale.weights is None else "GPU hours (A100, 30% of its peak: an assumption)"
-    sys.stdout.write(f"# {len(jobs)} runs; the trainings, all told, about {hours:.1f} {unit}\n")
+    hours, left = 0.0, 0
+    with _going_on() as named:
+        for job in jobs:
+            ended = False
+            with named(job.name):
+                ended = runs.ended(job)
+            cost = training_cost(job, runs.scale)
+            note = "" if cost is None else f"  {cost.samples:,} samples"
+            if cost is not None and runs.scale.weights is None:
+                note += f", about {60 * cost.hours(CPU_RATE):.0f} minutes of a core"
+            elif cost is not None:
+                note += f", about {cost.hours(GPU_RATE):.0f} hours of an A100, {cost.memory / 1e9:.0f} GB on each GPU"
+            if not ended:
+                left += 1
+                hours += 0.0 if cost is None else cost.hours(CPU_RATE if runs.scale.weights is None else GPU_RATE)
+            sys.stdout.write(f"# {job.name}{' (done)' if ended else ''}{note}\n")
+            sys.stdout.write("".join(f"{shlex.join(command)}\n" for command in job.commands))
+        unit = (
+            "hours of a CPU core" if runs.scale.weights is None else "GPU hours (A100, 30% of its peak: an assumption)"
+        )
+        done = f", {len(jobs) - left} of them done" if left < len(jobs) else ""
+        sys.stdout.write(f"# {len(jobs)} runs{done}; the trainings left, all told, about {hours:.1f} {unit}\n")
 
 
 def _submit(runs: Runs, jobs: Sequence[Job], args: argparse.Namespace) -> None:
@@ -195,15 +207,33 @@ def _make(runs: Runs, entries: Mapping[str, Sequence[Entry]], args: argparse.Nam
     from narvl.tables.runner import Runner
 
     results, docs = args.results or ROOT / "results" / runs.scale.name, args.docs or ROOT / "docs"
-    failures = []
-    for name, found in entries.items():
-        if not args.publish:
-            try:
-                Runner(runs.folder, args.jobs).run(_jobs(runs, {name: found}))
-            except UsageError as error:
-                failures.append(f"{name}: {error}")
-        figures = publish(name, found, runs, results, docs)
-        sys.stdout.write(f"{name}\n{render(figures)}\n\n")
-        sys.stdout.flush()
+    with _going_on() as named:
+        for name, found in entries.items():
+            if not args.publish:
+                with named(name):
+                    Runner(runs.folder, args.jobs).run(_jobs(runs, {name: found}))
+            with named(name):
+                figures = publish(name, found, runs, results, docs)
+                sys.stdout.write(f"{name}\n{render(figures)}\n\n")
+                sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _going_on() -> Iterator[Callable[[str], contextlib.AbstractContextManager[None]]]:
+    """Let what concerns one table or run not stop the others: yield what names its errors and keeps them to the end.
+
+    Raises:
+        UsageError: of all that failed.
+    """
+    failures: list[str] = []
+
+    @contextlib.contextmanager
+    def named(name: str) -> Iterator[None]:
+        try:
+            yield
+        except (DataError, UsageError) as error:
+            failures.append(f"{name}: {error}")
+
+    yield named
     if failures:
-        raise UsageError("\n".join(failures))
+        raise UsageError("\n".join(dict.fromkeys(failures)))

@@ -61,7 +61,7 @@ def summarise(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
     """Summarise the times: a row a contender, speed-ups against the first.
 
     ``speedup`` is the median over rounds of the ratio of the two times of the same round. Every median has its
-    quartiles beside it, as ``q1`` and ``q3`` of the same name.
+    quartiles beside it, as ``q1`` and ``q3`` of the same name. ``rounds_ms`` has every round's time, for other pairs.
     """
     base = np.array(contenders[0].total_ms)
     rows = []
@@ -74,7 +74,7 @@ def summarise(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
         ratios = spread(base / total)
         row |= {"mean_ms": float(total.mean()), "p95_ms": float(np.percentile(total, 95))}
         row |= {"speedup": ratios["median"], "speedup_q1": ratios["q1"], "speedup_q3": ratios["q3"]}
-        row["samples"] = len(total)
+        row |= {"samples": len(total), "rounds_ms": [round(value, 3) for value in contender.total_ms]}
         rows.append(row)
     return rows
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from narvl.tables.figures import Figure, Figures, difference, format_value
+from narvl.provenance import version
+from narvl.tables.figures import Figure, Figures, difference, format_value, join
 from narvl.tables.job import read_record
 from narvl.tables.table import Entry
 
@@ -28,8 +30,7 @@ def collect(entries: Iterable[Entry], runs: Path) -> Figures:
 
 
 def _figures(entry: Entry, records: list[dict[str, Any]]) -> list[Figure]:
-    made = records[0]["provenance"]
-    machine = made["machine"]
+    made = [record["provenance"] for record in records]
     # A run that was interrupted took longer than its last attempt, by how much nobody knows.
     again = any(record["attempts"] > 1 for record in records)
     minutes = sum(record["seconds"] for record in records) / 60
@@ -42,11 +43,15 @@ def _figures(entry: Entry, records: list[dict[str, Any]]) -> list[Figure]:
             ours=format_value(value),
             difference=difference(value, entry.paper.get(metric)),
             seed="" if seed is None else str(seed),
-            commit=str(made["commit"]) + ("+" if made["dirty"] else ""),
-            machine=f"{machine['cores']} cores of {machine['cpu']}, accelerator: {machine['accelerator']}",
+            commit=join(map(version, made)),
+            machine=join(_machine(record["machine"]) for record in made),
             minutes=f"{'>' if again else ''}{minutes:.1f}",
-            date=str(records[-1]["provenance"]["date"]),
-            command=str(made["command"]),
+            date=max(str(record["date"]) for record in made),
+            command=join(shlex.join(command) for record in records for command in record["commands"]),
         )
         for metric, value in entry.read().items()
     ]
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    return f"{machine['cores']} cores of {machine['cpu']}, accelerator: {machine['accelerator']}"

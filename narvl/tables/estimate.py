@@ -14,9 +14,11 @@ from narvl.modules.backbone import BLOCKS, STRIDE
 from narvl.tables.job import ROOT, Job
 from narvl.tables.scales import Scale
 
-#: Operations a second that a training reaches: of one CPU core (nano, two trainings at a time, those of table 8), and
-#: of an A100 by its half-precision peak of 312e12 and a utilisation of 30%, an assumption.
-CPU_RATE, GPU_RATE = 55e9, 0.3 * 312e12
+#: Operations a second that a training reaches. Of one CPU core: the operations of the scenes' trainings that ended in
+#: one attempt, 63 of all tables, over the seconds in their job.json; two at a time on the two cores of an AMD EPYC that
+#: other work kept partly busy, which made single ones 4 times as slow or up to twice as fast. Of an A100: its
+#: half-precision peak of 312e12 and a utilisation of 30%, an assumption.
+CPU_RATE, GPU_RATE = 30e9, 0.3 * 312e12
 
 # Captions of an image, which grouping joins.
 _CAPTIONS = 5

@@ -23,11 +23,11 @@ class Figure:
         ours: the value, as text.
         difference: ours less the paper's, as text; empty where one of them is no number.
         seed: of the run; empty where no random numbers were drawn.
-        commit: of this repository.
-        machine: processor, cores, accelerator.
-        minutes: how long the run behind it took.
-        date: when it ended (UTC).
-        command: what was run.
+        commit: of this repository, with a ``+`` where files differed from it; all, where several have run the jobs.
+        machine: processor, cores, accelerator; all, where there were several.
+        minutes: how long the runs behind it took.
+        date: when the last of them ended (UTC).
+        command: all that was run, in order; RUNS is the folder of all runs.
     """
 
     row: str
@@ -43,6 +43,10 @@ class Figure:
     command: str
 
 
+#: What follows a metric's name where a value is a quartile around it.
+QUARTILES = (", lower quartile", ", upper quartile")
+
+_BETWEEN = "; "
 _COLUMNS = [field.name for field in fields(Figure)]
 
 
@@ -73,6 +77,10 @@ class Figures:
     def values(self, row: str, metric: str) -> dict[str, float]:
         """Return a row's values of a metric by seed."""
         return {figure.seed: float(figure.ours) for figure in self.of(row, metric)}
+
+    def paper(self, row: str, metric: str) -> float | None:
+        """Return the paper's value of a row; None where it has none."""
+        return next((float(figure.paper) for figure in self.of(row, metric) if figure.paper), None)
 
     def mean(self, row: str, metric: str) -> float | None:
         """Return the mean over seeds; None without a run."""
@@ -108,6 +116,16 @@ def read_figures(path: Path) -> Figures:
                 f"{path}: its columns are {reader.fieldnames}, expected {_COLUMNS}. Write it by `narvl tables`."
             )
         return Figures(Figure(**row) for row in reader)
+
+
+def join(texts: Iterable[str]) -> str:
+    """Join what produced a figure, each once."""
+    return _BETWEEN.join(dict.fromkeys(texts))
+
+
+def separate(text: str) -> list[str]:
+    """Return what ``join`` joined."""
+    return text.split(_BETWEEN)
 
 
 def format_value(value: float | str) -> str:

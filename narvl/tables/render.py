@@ -7,8 +7,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from narvl.provenance import short_version
 from narvl.tables.catalogue import TABLES
-from narvl.tables.figures import Figures, mean_text, read_figures
+from narvl.tables.figures import QUARTILES, Figures, mean_text, read_figures, separate
+from narvl.tables.table import BEYOND, RULE
 
 _INTRODUCTIONS = {
     "scenes": (
@@ -28,7 +30,7 @@ def page(scale: str, results: Path, pictures: str) -> str:
         results: the folder of its CSV files.
         pictures: how the page links to that folder.
     """
-    parts = [f"# The paper's tables, scale {scale}", "", _INTRODUCTIONS[scale], ""]
+    parts = [f"# The paper's tables, scale {scale}", "", _INTRODUCTIONS[scale], "", RULE, ""]
     parts += [
         f"Written by `narvl tables all --scale {scale}` from `results/{scale}/`; every value is there by seed.",
         "",
@@ -48,13 +50,19 @@ def page(scale: str, results: Path, pictures: str) -> str:
 
 
 def summary(scale: str, results: Path) -> str:
-    """Write what the README says: the claims of every table that was run."""
-    said = []
+    """Write what the README says: what became of the paper's claims in every table that was run, then of our own."""
+    papers, ours = [RULE, ""], []
     for name, table in TABLES.items():
         figures = read_figures(results / f"{name}.csv")
-        if figures.all:
-            said += [f"- {table.TITLE.partition(':')[0]}. {claim}" for claim in table.claims(figures)]
-    return "\n".join(said) or "Not run yet."
+        title, _, rest = table.TITLE.partition(": ")
+        for claim in table.claims(figures) if figures.all else ():
+            if title == BEYOND:
+                ours.append(f"- {rest[:1].upper()}{rest[1:]}. {claim}")
+            else:
+                papers.append(f"- {title}. {claim}")
+    if not ours and len(papers) == 2:
+        return "Not run yet."
+    return "\n".join([*papers, *(["", f"{BEYOND}:", "", *ours] if ours else [])])
 
 
 def render(figures: Figures) -> str:
@@ -79,24 +87,25 @@ def _numeric_rows(figures: Figures) -> list[list[str]]:
     for row in figures.rows:
         for metric in figures.metrics:
             found = figures.of(row, metric)
-            if found:
+            if found and not metric.endswith(QUARTILES):
                 values = [float(figure.ours) for figure in found]
                 paper = found[0].paper
                 difference = f"{sum(values) / len(values) - float(paper):+.1f}" if paper else ""
                 seeds = ", ".join(figure.seed for figure in found if figure.seed) or "-"
-                rows.append([row, metric, paper or "-", mean_text(values), difference or "-", seeds])
+                ends = [figures.mean(row, metric + quartile) for quartile in QUARTILES]
+                ours = mean_text(values)
+                if ends[0] is not None and ends[1] is not None:
+                    ours = f"{values[0]:.2f} ({ends[0]:.2f} to {ends[1]:.2f})"
+                rows.append([row, metric, paper or "-", ours, difference or "-", seeds])
     return rows
 
 
 def source(figures: Figures) -> str:
     """Say where a table's figures come from."""
-
-    def listed(values: Sequence[str]) -> str:
-        return ", ".join(dict.fromkeys(values))
-
-    commits = listed([figure.commit[:10] for figure in figures.all])
-    machines = listed([figure.machine for figure in figures.all])
-    return f"± is the standard deviation over seeds. Commit {commits}; {machines}."
+    commits = dict.fromkeys(short_version(commit) for figure in figures.all for commit in separate(figure.commit))
+    machines = dict.fromkeys(machine for figure in figures.all for machine in separate(figure.machine))
+    quartiles = " In brackets are quartiles." if any(metric.endswith(QUARTILES) for metric in figures.metrics) else ""
+    return f"± is the standard deviation over seeds.{quartiles} Commit {', '.join(commits)}; {', '.join(machines)}."
 
 
 def _is_number(text: str) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from narvl.errors import UsageError
 from narvl.files import named_when_full, write_whole
-from narvl.provenance import provenance, usable_cores
+from narvl.provenance import now, provenance, usable_cores
 from narvl.tables.job import RECORD, ROOT, Job, portable_commands, read_record
 
 _LOG = "log.txt"
@@ -37,6 +37,8 @@ class Runner:
         self._parallel = parallel
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._stopped = threading.Event()
+        #: Whether a command is being started: who stops it meanwhile lets it be known first.
+        self.starting = False
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run what has not ended well before.
@@ -86,20 +88,22 @@ class Runner:
         """
         folder = self._runs / job.name
         folder.mkdir(parents=True, exist_ok=True)
-        with named_when_full(folder), _lock(folder) as lock:
+        with named_when_full(folder), _signals_stop(self), _lock(folder) as lock:
             if read_record(self._runs, job) is not None:
                 return
             attempts = folder / "attempts"
             with attempts.open("a", encoding="utf-8") as file:
                 file.write(f"{time.time():.0f}\n")
             start = time.monotonic()
+            # What runs is this version, whatever is checked out meanwhile.
+            made = provenance(job.seed, job.commands[0])
             for command in job.commands:
                 self._call(command, folder, lock, alone=job.alone)
             record = {
                 "commands": portable_commands(self._runs, job),
                 "seconds": round(time.monotonic() - start, 1),
                 "attempts": len(attempts.read_text(encoding="utf-8").splitlines()),
-                "provenance": provenance(job.seed, job.commands[0]),
+                "provenance": {**made, "date": now()},
             }
             write_whole(folder / RECORD, json.dumps(record, indent=1) + "\n")
 
@@ -129,6 +133,7 @@ class Runner:
         with log.open("ab") as file:
             if self._stopped.is_set():
                 raise UsageError(f"{folder.name}: stopped")
+            self.starting = True
             # What the command starts keeps the lock: should this process die, nobody begins the job beside them.
             process = subprocess.Popen(
                 command,
@@ -141,8 +146,14 @@ class Runner:
                 start_new_session=True,
             )
             self._processes.add(process)
+            self.starting = False
+            if self._stopped.is_set():  # meanwhile, by who did not see this process
+                self.stop()
             try:
                 code = process.wait()
+            except KeyboardInterrupt:  # which the command, in a session of its own, does not get
+                self.stop()
+                raise
             finally:
                 self._processes.discard(process)
         if code:
@@ -167,7 +178,8 @@ def _signals_stop(runner: Runner) -> Iterator[None]:
 
     def terminate(*_: object) -> None:
         runner.stop()
-        raise SystemExit(128 + signal.SIGTERM)
+        if not runner.starting:
+            raise SystemExit(128 + signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:

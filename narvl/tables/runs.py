@@ -61,10 +61,10 @@ class Timed:
     job: Job
     path: Path
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Read what was timed."""
+    def row(self, name: str, decoding: str) -> dict[str, Any]:
+        """Read what was timed of a run; ``decoding`` is the start of its way to decode."""
         rows: list[dict[str, Any]] = json.loads(self.path.read_text(encoding="utf-8"))["rows"]
-        return rows
+        return next(row for row in rows if row["name"] == name and str(row["decoding"]).startswith(decoding))
 
 
 class Runs:

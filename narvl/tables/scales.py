@@ -49,7 +49,6 @@ class Scale:
         sizes: by name, the smallest first.
         base: the size that tables are about unless they say another.
         large: the largest size.
-        caption_queries: N of the captioning recipe.
         queries: N for the table of all tasks.
         least_queries: fewest N that can say what a task's models learn, where tables would go below.
         max_len_b: longest answer of each task, in tokens, for timing the autoregressive model.
@@ -68,7 +67,6 @@ class Scale:
     sizes: Mapping[str, Size]
     base: str
     large: str
-    caption_queries: int
     queries: tuple[int, ...]
     max_len_b: Mapping[str, int]
     vocabulary: int
@@ -114,7 +112,6 @@ def scenes() -> Scale:
         },
         base="nano",
         large="wide",
-        caption_queries=18,
         queries=(10, 20, 30, 40),
         max_len_b={"captioning": 24, "vqa": 5, "grounding": 4, "entailment": 2},
         vocabulary=250,
@@ -151,7 +148,6 @@ def paper(data: Path, weights: Path) -> Scale:
         sizes={name: Size(name) for name in ("tiny", "base", "large", "huge")},
         base="base",
         large="huge",
-        caption_queries=20,
         queries=(10, 20, 30, 40),
         max_len_b={"captioning": 16, "vqa": 20, "grounding": 4, "entailment": 2},
         vocabulary=59_457,

@@ -41,7 +41,7 @@ def runs(tmp_path: Path) -> Path:
             folder.mkdir(parents=True)
             lines = [f"H-{row}\t-0.5\t1\nD-{row}\t-0.5\t{said(rows[row])}\n" for row in range(len(rows))]
             (folder / "generate-test.txt").write_text("".join(lines))
-            (folder / "scores-test.json").write_text(json.dumps({"provenance": {"commit": "c" * 40}}))
+            (folder / "scores-test.json").write_text(json.dumps({"provenance": {"commit": "c" * 40, "dirty": True}}))
     return tmp_path
 
 
@@ -51,7 +51,7 @@ def test_truth_and_nonsense(runs: Path, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "argv", ["kinds.py", str(runs)])
     kinds.main()
     record = json.loads((tmp_path / "results" / "kinds.json").read_text())
-    assert record["provenance"]["commit"] == "c" * 40
+    assert (record["provenance"]["commit"], record["provenance"]["dirty"]) == ("c" * 40, True)
     assert list(record["tasks"]) == list(kinds.KINDS)
     for task, found in record["tasks"].items():
         rows = len(TsvFile(runs / "data" / task / "test.tsv", COLUMNS[task]))

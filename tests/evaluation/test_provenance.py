@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from narvl import provenance as module
-from narvl.provenance import portable_command, provenance, source_version
+from narvl.provenance import portable_command, provenance, short_version, source_version, version
 
 
 def git(folder, *arguments):
@@ -63,6 +63,27 @@ def test_clean_and_changed_checkout(checkout):
     assert source_version(checkout) == (commit, False)
     (checkout / "__init__.py").write_text("changed = True\n")
     assert source_version(checkout) == (commit, True)
+
+
+def test_what_commands_write_from_figures_leaves_the_version_clean(checkout):
+    root = checkout.parent
+    written = [root / "README.md", root / "results" / "scenes" / "table1.csv", root / "docs" / "tables_scenes.md"]
+    for path in [*written, checkout / "results"]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("old")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "second")
+    for path in written:
+        path.write_text("new")
+    assert source_version(checkout)[1] is False
+    (checkout / "results").write_text("new")
+    assert source_version(checkout)[1] is True, "another folder of that name"
+
+
+def test_a_changed_version_is_marked_however_short():
+    assert version({"commit": "c" * 40, "dirty": False}) == version({"commit": "c" * 40, "dirty": None}) == "c" * 40
+    assert short_version(version({"commit": "c" * 40, "dirty": True})) == "c" * 10 + "+"
+    assert short_version("unknown") == "unknown"
 
 
 def test_an_installed_copy_in_another_checkout_has_no_commit(checkout):

@@ -6,20 +6,23 @@ import argparse
 import contextlib
 import io
 import json
+import re
 import subprocess
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from narvl.cli import build_parser, main
 from narvl.errors import DataError
+from narvl.provenance import provenance
 from narvl.tables import latency_model, scales
 from narvl.tables.catalogue import TABLES, propagation, texts
-from narvl.tables.estimate import backbone_cost, recipe_flags, training_cost, transformer_cost
+from narvl.tables.estimate import CPU_RATE, backbone_cost, recipe_flags, training_cost, transformer_cost
 from narvl.tables.figures import Figure, Figures
-from narvl.tables.job import ROOT, Job
+from narvl.tables.job import ROOT, Job, portable_commands
 from narvl.tables.runs import Runs
+from narvl.tables.table import Entry
 
 #: The paper's settings (queries, epochs, batch, learning rate, warm-up, smoothing, side), by task.
 PAPER = {
@@ -224,6 +227,26 @@ def test_the_estimate_counts_what_torch_counts(size: str) -> None:
     assert counted > 2 * 84 * sum(p.numel() for p in model.encoder.layers.parameters() if p.dim() == 2)
 
 
+def test_the_estimate_is_near_what_trainings_took() -> None:
+    """Seconds in the job.json of three seeds each, on two cores that other work kept partly busy."""
+    took = {
+        "captioning/ofa/seed1": 886 + 887 + 1280,
+        "vqa/narvl/seed1": 365 + 340 + 332,
+        "grounding/narvl/seed1": 521 + 500 + 433,
+        "entailment/ofa/seed1": 224 + 230 + 347,
+    }
+    runs, _ = PLANS["scenes"]
+    costs = [training_cost(runs.plan[name], runs.scale) for name in took]
+    estimated = sum(3 * 3600 * cost.hours(CPU_RATE) for cost in costs if cost is not None)
+    assert estimated == pytest.approx(sum(took.values()), rel=0.25)
+
+
+def test_scales_hold_nothing_that_is_not_read() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "narvl").rglob("*.py"))
+    unread = [field.name for field in fields(scales.Scale) if not re.search(rf"\bscale\.{field.name}\b", code)]
+    assert [name for name in unread if f"self.{name}" not in code] == []
+
+
 def test_only_trainings_are_estimated() -> None:
     runs, _ = PLANS["scenes"]
     for job in runs.plan:
@@ -265,7 +288,8 @@ def test_partial_figures_of_the_references_are_judged() -> None:
     ours, theirs = "captioning: all, self-conditioned", "captioning: distilled"
     figures = [figure(ours, "96", "1"), figure(ours, "90", "2"), figure(theirs, "100", "1")]
     *_, reached, plain = references.claims(Figures(figures))
-    assert "together they reach 95% of distillation: so in the one seed that was run (+1.0 CIDEr)" in reached
+    assert "together they reach 95% of distillation: so in the one seed that both have" in reached
+    assert reached.endswith("(96.0 against 100.0 CIDEr of seed 1).")
     assert plain.endswith("a plain model on their texts reaches 95% of distillation: not run.")
     assert references.claims(Figures(figures[:1]))
 
@@ -275,6 +299,48 @@ def test_publishing_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["tables", "table8", "--publish", *folders]) == 0
     assert "table8" in capsys.readouterr().out
     assert not list(tmp_path.iterdir()), "nothing ran, and nothing is published over what there may be"
+
+
+def test_a_record_of_other_commands_stops_its_table_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")]
+    monkeypatch.setattr(texts, "entries", lambda runs, _: [made(runs, "old")])
+    monkeypatch.setattr(TABLES["blank"], "entries", lambda runs, _: [made(runs, "new")])
+
+    def made(runs: Runs, name: str) -> Entry:
+        return Entry("A", (runs.plan.add(Job(name, "decode", (("true",),), seed=1)),), lambda: {"CIDEr": 1.0})
+
+    for name, command in {"old": "false", "new": "true"}.items():
+        record = {"commands": [[command]], "seconds": 1.0, "attempts": 1, "provenance": provenance(1, [command])}
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "job.json").write_text(json.dumps(record))
+    two = ["tables", "supplement-table1", "blank"]
+    assert main([*two, "--publish", *folders]) == 2
+    told = capsys.readouterr()
+    assert "supplement-table1: " in told.err and "made by other commands" in told.err and "blank: " not in told.err
+    assert [path.name for path in (tmp_path / "out").glob("*.csv")] == ["blank.csv"]
+    assert main([*two, "--dry-run", *folders]) == 2
+    told = capsys.readouterr()
+    assert "# new (done)" in told.out and "# old\n" in told.out and "# 2 runs, 1 of them done; " in told.out
+    assert "made by other commands" in told.err
+    assert main(["tables", *folders]) == 2
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert rows["supplement-table1"].endswith("unknown") and rows["blank"].endswith("1 of 1")
+
+
+def test_a_total_leaves_out_what_was_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    totals = []
+    for done in (False, True):
+        if done:
+            runs = Runs(SCALES["scenes"], tmp_path)
+            job = runs.teacher(SCALES["scenes"].dataset("captioning"), 1).job
+            (tmp_path / job.name).mkdir(parents=True)
+            record = {"commands": portable_commands(tmp_path, job)}
+            (tmp_path / job.name / "job.json").write_text(json.dumps(record))
+        assert main(["tables", "supplement-table1", "--dry-run", "--runs", str(tmp_path)]) == 0
+        totals.append(capsys.readouterr().out.splitlines()[-1])
+    assert "about 0.0 hours" in totals[1] and "about 0.0 hours" not in totals[0] and "1 of them done" in totals[1]
 
 
 def test_latency_is_predicted_where_it_follows_the_equations() -> None:

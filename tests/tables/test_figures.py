@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from narvl.tables.figures import Figure, Figures, difference, format_value, mean
 from narvl.tables.job import Job
 from narvl.tables.publish import merge
 from narvl.tables.runner import Runner
-from narvl.tables.table import Entry, differences, verdict
+from narvl.tables.runs import Decoded, Timed
+from narvl.tables.scales import Dataset
+from narvl.tables.table import RULE, Entry, compare, differences, margin, pace, scores, speed, verdict
 
 
 def figure(row: str, metric: str, ours: str, seed: str = "1", paper: str = "") -> Figure:
@@ -77,6 +80,26 @@ def test_only_entries_whose_jobs_have_ended_are_read(tmp_path: Path) -> None:
     assert only.command == "true" and float(only.minutes) >= 0
 
 
+def test_a_collapsed_model_scores_0_and_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
+    record = {"metrics": {"CIDEr": 0.0, "BLEU-4": 0.5, "METEOR": None}, "faithfulness": None}
+    (tmp_path / "scores-test.json").write_text(json.dumps(record))
+    dataset = Dataset("captioning", "captioning", "coco", {"test": ""})
+    decoded = Decoded(Job("decoded", "decode", (("true",),)), dataset, "test", tmp_path, tmp_path)
+    assert scores(decoded) == {"BLEU-4": 50.0, "CIDEr": 0.0}
+
+
+def test_figures_name_all_that_produced_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [Job(name, "train", (("echo", f"{tmp_path}/{name}", "a b"),)) for name in ("train", "decode")]
+    for job, commit in zip(jobs, ("a" * 40, "b" * 40), strict=True):
+        monkeypatch.setattr("narvl.provenance.source_version", lambda _, commit=commit: (commit, commit[0] == "b"))
+        Runner(tmp_path).run([job])
+    found = collect([Entry("A", tuple(jobs), lambda: {"CIDEr": 50.0})], tmp_path)
+    (only,) = found.all
+    assert only.command == "echo RUNS/train 'a b'; echo RUNS/decode 'a b'"
+    assert only.commit == f"{'a' * 40}; {'b' * 40}+" and only.machine.count("accelerator") == 1
+    assert "Commit aaaaaaaaaa, bbbbbbbbbb+; " in render.source(found)
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [
@@ -89,12 +112,85 @@ def test_only_entries_whose_jobs_have_ended_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_verdicts_weigh_differences_by_their_spread(found: list[float], said: str) -> None:
-    assert said in verdict("A claim", found, "CIDEr")
+    by_seed = {str(seed): value for seed, value in enumerate(found, 1)}
+    assert said in verdict("A claim", by_seed, "CIDEr")
 
 
-def test_differences_are_of_the_same_seed() -> None:
+def test_differences_are_of_the_same_seed_and_say_so() -> None:
     other = Figures([*SOME.all, figure("B", "CIDEr", "80", "2"), figure("B", "CIDEr", "80", "9")])
-    assert differences(other, "CIDEr", "A", "B") == [12.0]
+    assert differences(other, "CIDEr", "A", "B") == {"2": 12.0}
+    said = compare("A is above B", other, "CIDEr", "A", "B")
+    assert said == "A is above B: so in the one seed that both have (+12.0 CIDEr of seed 2)."
+    more = Figures([*other.all, figure("B", "CIDEr", "82", "3")])
+    assert "held (+12.0 CIDEr, seeds 2, 3, whose differences" in compare("A is above B", more, "CIDEr", "A", "B")
+
+
+def test_a_margin_stands_beside_the_papers() -> None:
+    below = Figures([*SOME.all, *(figure("B", "CIDEr", str(80 + seed), str(seed), "100") for seed in (1, 2, 3))])
+    ours = "ours +10.0 (3 seeds, whose differences spread by 1.0)."
+    assert margin("A less B", below, "CIDEr", "A", "B") == f"A less B: the paper -6.8 CIDEr, {ours}"
+    alone = Figures([figure("A", "CIDEr", "1"), figure("B", "CIDEr", "2")])
+    assert margin("A less B", alone, "CIDEr", "A", "B") == "A less B: ours -1.0 CIDEr (one seed)."
+    assert margin("A less B", SOME, "CIDEr", "A", "B") == "A less B: ours not run."
+
+
+def test_table_1_claims_what_the_paper_has() -> None:
+    def both(name: str, metric: str, ar: str, nar: str) -> list[Figure]:
+        return [figure(f"{name} {row}", metric, "50", paper=paper) for row, paper in (("AR", ar), ("NAR", nar))]
+
+    figures = [*both("captioning", "CIDEr", "138.20", "123.10"), *both("grounding", "Acc@0.5 val", "88.15", "88.78")]
+    captions, boxes = TABLES["table1"].claims(Figures(figures))
+    assert captions == "captioning: NAR less AR: the paper -15.1 CIDEr, ours +0.0 (one seed)."
+    assert boxes.startswith("grounding: NAR is at or above AR (the paper +0.6): no difference in the one seed")
+
+
+def test_speed_is_that_of_the_same_rounds(tmp_path: Path) -> None:
+    job, published = Job("latency", "time", (("true",),)), {"AR": {"ms": 70.0}, "NAR": {"ms": 10.0}}
+    timed = Timed(job, tmp_path / "latency.json")
+    rows: list[dict[str, Any]] = [
+        {"name": "AR", "decoding": "beam", "median_ms": 20.0, "rounds_ms": [10.0, 20.0, 60.0]},
+        {"name": "NAR", "decoding": "parallel", "median_ms": 5.0, "rounds_ms": [5.0, 4.0, 6.0]},
+    ]
+    ends = {"speedup_q1": 3.5, "speedup_q3": 7.5}
+    rows_without = [
+        {**rows[0], "speedup": 1.0, "speedup_q1": 1.0, "speedup_q3": 1.0},
+        {**rows[1], "speedup": 5.0, **ends},
+    ]
+    for row in rows_without:
+        del row["rounds_ms"]
+    for found in (rows, rows_without):
+        timed.path.write_text(json.dumps({"rows": found}))
+        keys = {("AR", "beam"): ("AR", published["AR"]), ("NAR", "parallel"): ("NAR", published["NAR"])}
+        ar, nar = speed(timed, keys, {"NAR": "AR"})
+        assert ar.read() == {"ms": 20.0} and nar.paper["times as fast"] == 7.0
+        values = nar.read()
+        assert list(values.values()) == [5.0, 5.0, 3.5, 7.5], "not 4.0, the ratio of the medians"
+        both = [figure("AR", "ms", "20", "", "70"), figure("NAR", "ms", "5", "", "10")]
+        times = [figure("NAR", metric, str(value), "") for metric, value in values.items() if metric != "ms"]
+        figures = Figures([*both, *times])
+        assert pace(figures, "NAR", "AR", "NAR is", "as fast") == [
+            "NAR is 5.0x as fast (quartiles 3.5 to 7.5; the paper: 7.0x)."
+        ]
+        assert pace(figures, "NAR", "AR", "NAR takes", "the time", longer=True) == [
+            "NAR takes 0.20x the time (quartiles 0.13 to 0.29; the paper: 0.14x)."
+        ]
+        assert "5.00 (3.50 to 7.50)" in render.render(figures) and "quartile" not in render.render(figures)
+    rows_without[0]["speedup_q3"] = 1.2  # the file compares with another row, and has kept no rounds
+    timed.path.write_text(json.dumps({"rows": rows_without}))
+    assert nar.read() == {"ms": 5.0}
+    assert (
+        "4.0x as fast (the ratio of the medians; the paper: 7.0x)" in pace(Figures(both), "NAR", "AR", "", "as fast")[0]
+    )
+    assert pace(SOME, "NAR", "AR", "NAR is", "as fast") == []
+
+
+def test_the_summary_keeps_our_own_claims_apart(tmp_path: Path) -> None:
+    assert render.summary("scenes", tmp_path) == "Not run yet."
+    for name, rows in {"table8": ("Q-CTC", "cross-entropy"), "blank": ("blank trained", "blank frozen")}.items():
+        (tmp_path / f"{name}.csv").write_text(Figures(figure(row, "CIDEr", "9") for row in rows).text())
+    papers, ours = render.summary("scenes", tmp_path).split("\n\nBeyond the paper:\n\n")
+    assert papers.startswith(RULE) and "- Table 8. Q-CTC is above cross-entropy" in papers
+    assert ours.startswith("- The blank trained or frozen, captions. A trained blank is above")
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -127,12 +223,22 @@ def test_axes_over_orders_of_magnitude_are_logarithmic() -> None:
 
 def test_plots_show_rows(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    plots.save(plots.bars(SOME, ["CIDEr"]), tmp_path / "bars.svg")
-    plots.save(plots.curves(SOME, {"line": {"A": 1.0, "missing": 2.0}}, ["CIDEr"], "x"), tmp_path / "curves.svg")
-    both = Figures([*SOME.all, figure("A", "ms", "3")])
-    plots.save(plots.against(both, "ms", "CIDEr", {"line": ""}), tmp_path / "against.svg")
-    for path in tmp_path.glob("*.svg"):
-        assert path.stat().st_size > 2000
+    bars: Any = plots.bars(SOME, ["CIDEr"])
+    (axis,) = bars.axes
+    (bar,) = axis.patches
+    assert (bar.get_width(), [label.get_text() for label in axis.get_yticklabels()]) == (92.0, ["A"])
+    assert axis.collections[-1].get_offsets().data[0, 0] == 93.24, "the paper's mark"
+    curves: Any = plots.curves(SOME, {"line": {"A": 1.0, "missing": 2.0}}, ["CIDEr"], "x")
+    assert _points(curves) == [[(1.0, 92.0)]]
+    both = Figures([*SOME.all, figure("A", "ms", "3"), figure("B", "ms", "4")])
+    assert _points(plots.against(both, "ms", "CIDEr", {"line": ""})) == [[(3.0, 92.0)]]
+    plots.save(bars, tmp_path / "bars.svg")
     before = (tmp_path / "bars.svg").read_bytes()
     plots.save(plots.bars(SOME, ["CIDEr"]), tmp_path / "bars.svg")
     assert (tmp_path / "bars.svg").read_bytes() == before, "the same figures give the same file"
+
+
+def _points(drawing: Any) -> list[list[tuple[float, float]]]:
+    """Return the points of each line with its error bars."""
+    lines = [lines[0] for axis in drawing.axes for lines in axis.containers]
+    return [list(zip(map(float, line.get_xdata()), map(float, line.get_ydata()), strict=True)) for line in lines]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,19 @@ def test_jobs_are_run_once_after_what_they_need(tmp_path: Path) -> None:
     record = read_record(tmp_path / "runs", jobs[2])
     assert record is not None and record["attempts"] == 1 and record["seconds"] >= 0
     assert record["provenance"]["commit"] and record["provenance"]["machine"]["cores"] >= 1
+
+
+def test_the_recorded_version_is_the_one_that_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = tmp_path / "ran"
+
+    def version(_: Path) -> tuple[str, bool]:
+        return ("after" if ran.exists() else "before"), False
+
+    monkeypatch.setattr("narvl.provenance.source_version", version)
+    job = shell("a", f"touch {ran}")
+    Runner(tmp_path / "runs").run_one(job)
+    record = read_record(tmp_path / "runs", job)
+    assert ran.exists() and record is not None and record["provenance"]["commit"] == "before"
 
 
 def test_a_failure_names_its_log_and_takes_only_its_dependents(tmp_path: Path) -> None:
@@ -95,6 +109,7 @@ SCRIPT = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and hand that on
 from pathlib import Path
+from typing import Any
 from narvl.tables.job import Job
 from narvl.tables.runner import Runner
 out = Path(sys.argv[1])
@@ -126,6 +141,58 @@ def test_killed_at_any_moment_nothing_that_ended_is_repeated(tmp_path: Path, by:
         assert again == 0 if name in recorded else 1 <= again <= 2
         assert lines.count(f"end {name}") >= 1
     assert lines[-1] == "end c"
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_one_job_alone_is_ended_with_its_command(tmp_path: Path, by: int) -> None:
+    """What ``narvl tables --job`` calls, when a batch system ends it."""
+    script = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from pathlib import Path
+from typing import Any
+from narvl.tables.job import Job
+from narvl.tables.runner import Runner
+out = Path(sys.argv[1])
+step = f"echo $$ > {out}/pid; sleep 60 & wait; touch {out}/end"
+Runner(out / "runs").run_one(Job("a", "train", (("bash", "-c", step),)))
+"""
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.DEVNULL)
+    pid = tmp_path / "pid"
+    deadline = time.monotonic() + 60
+    while not (pid.exists() and pid.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(by)
+    assert process.wait() != 0
+    while _alive(int(pid.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _alive(int(pid.read_text()))
+
+
+def _alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("by_signal", [False, True])
+def test_a_stop_while_a_command_starts_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_signal: bool
+) -> None:
+    runner, begin = Runner(tmp_path), subprocess.Popen
+
+    def stopped_meanwhile(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
+        process = begin(*args, **options)
+        if args[0][0] == "sleep" and by_signal:
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif args[0][0] == "sleep":
+            runner.stop()
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", stopped_meanwhile)
+    start = time.monotonic()
+    with pytest.raises(UsageError, match="exit code -15"):
+        runner.run_one(Job("a", "train", (("sleep", "20"),)))
+    assert time.monotonic() - start < 15
 
 
 def test_two_callers_share_the_work(tmp_path: Path) -> None:

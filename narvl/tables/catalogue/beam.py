@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from narvl.tables import paper, plots
 from narvl.tables.figures import Figures
 from narvl.tables.runs import Runs
-from narvl.tables.table import Entry, differences, quality, speed, verdict
+from narvl.tables.table import Entry, compare, pace, quality, speed
 
 TITLE = "Table 11: the beam of CTC's search, captions"
 SEEDS = 3
@@ -27,7 +27,8 @@ def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
     rows = {
         ("NAR", f"CTC beam {beam}" if beam else "parallel"): (row_of(beam), paper.BEAM[beam]) for beam in paper.BEAM
     }
-    return [*found, *speed(timed, rows)]
+    greedy, *others = map(row_of, paper.BEAM)
+    return [*found, *speed(timed, rows, dict.fromkeys(others, greedy))]
 
 
 def row_of(beam: int) -> str:
@@ -38,11 +39,8 @@ def row_of(beam: int) -> str:
 def claims(figures: Figures) -> list[str]:
     """The beam helps little, and costs time."""
     greedy, *_, widest = (row_of(beam) for beam in paper.BEAM)
-    said = [verdict(f"{widest} is above {greedy}", differences(figures, "CIDEr", widest, greedy), "CIDEr")]
-    times = [figures.mean(row, "ms") for row in (greedy, widest)]
-    if times[0] and times[1]:
-        said.append(f"{widest} takes {times[1] / times[0]:.1f}x the time of {greedy}.")
-    return said
+    said = [compare(f"{widest} is above {greedy}", figures, "CIDEr", widest, greedy)]
+    return [*said, *pace(figures, widest, greedy, f"{widest} takes", f"the time of {greedy}", longer=True)]
 
 
 def draw(figures: Figures) -> plots.Drawing:

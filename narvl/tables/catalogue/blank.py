@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from narvl.tables import plots
 from narvl.tables.figures import Figures
 from narvl.tables.runs import Runs
-from narvl.tables.table import Entry, differences, quality, verdict
+from narvl.tables.table import Entry, compare, quality
 
 TITLE = "Beyond the paper: the blank trained or frozen, captions"
 SEEDS = 1
@@ -31,8 +31,7 @@ def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
 
 def claims(figures: Figures) -> list[str]:
     """Compare trained with frozen."""
-    found = differences(figures, "CIDEr", "blank trained", "blank frozen")
-    return [verdict("A trained blank is above a frozen one", found, "CIDEr")]
+    return [compare("A trained blank is above a frozen one", figures, "CIDEr", "blank trained", "blank frozen")]
 
 
 def draw(figures: Figures) -> plots.Drawing:

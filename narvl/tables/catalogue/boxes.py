@@ -8,7 +8,7 @@ from narvl.tables import plots
 from narvl.tables.figures import Figures
 from narvl.tables.runs import Runs
 from narvl.tables.scales import METRIC
-from narvl.tables.table import Entry, differences, quality, verdict
+from narvl.tables.table import Entry, compare, quality
 
 TITLE = "Beyond the paper: Q-CTC or position-wise cross-entropy for boxes"
 SEEDS = 1
@@ -42,7 +42,7 @@ def claims(figures: Figures) -> list[str]:
     """Compare the ways with the paper's."""
     metric = next((metric for metric in figures.metrics if metric.startswith(METRIC["grounding"])), "")
     first, *others = _ROWS
-    return [verdict(f"{row} is above {first}", differences(figures, metric, row, first), metric) for row in others]
+    return [compare(f"{row} is above {first}", figures, metric, row, first) for row in others]
 
 
 def draw(figures: Figures) -> plots.Drawing:

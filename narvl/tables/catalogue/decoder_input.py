@@ -8,7 +8,7 @@ from narvl.tables import paper, plots
 from narvl.tables.figures import Figures
 from narvl.tables.runs import Runs
 from narvl.tables.scales import METRIC
-from narvl.tables.table import Entry, differences, quality, speed, verdict
+from narvl.tables.table import Entry, compare, pace, quality, speed
 
 TITLE = "Tables 6 and 7: what the decoder reads"
 SEEDS = 1
@@ -36,7 +36,8 @@ def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
             (name, "parallel"): (f"{dataset.name}: {name}", paper.DECODER_INPUT[name][dataset.paper])
             for name in _INPUTS
         }
-        found += speed(runs.timed(f"{dataset.name}-decoder-input", first), rows)
+        pairs = {f"{dataset.name}: queries": f"{dataset.name}: encoder"}
+        found += speed(runs.timed(f"{dataset.name}-decoder-input", first), rows, pairs)
     return found
 
 
@@ -48,12 +49,8 @@ def claims(figures: Figures) -> list[str]:
         metrics = [metric for metric in figures.metrics if metric.startswith(tuple(METRIC.values()))]
         metric = next((metric for metric in metrics if figures.of(queries, metric)), None)
         if metric is not None:
-            said.append(
-                verdict(f"{name}: queries are above the input", differences(figures, metric, queries, encoder), metric)
-            )
-        times = [figures.mean(row, "ms") for row in (encoder, queries)]
-        if times[0] and times[1]:
-            said.append(f"{name}: with queries a pass takes {times[1] / times[0]:.2f} of the time.")
+            said.append(compare(f"{name}: queries are above the input", figures, metric, queries, encoder))
+        said += pace(figures, queries, encoder, f"{name}: with queries a pass takes", "the time", longer=True)
     return said
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from narvl.tables import plots
 from narvl.tables.figures import Figures
 from narvl.tables.runs import Decoded, Runs, Trained
-from narvl.tables.table import Entry, Values, verdict
+from narvl.tables.table import Entry, Values, differences, uneven, verdict
 
 TITLE = "Supplement, figure 1: error propagation, grounding"
 SEEDS = 3
@@ -85,9 +85,10 @@ def errors(decoded: Decoded) -> list[tuple[float, float]]:
 
 def claims(figures: Figures) -> list[str]:
     """AR's errors propagate more than NAR's."""
-    slopes = [figures.values(f"{name}, all boxes", "slope") for name in NAMES.values()]
-    more = [100 * (slopes[0][seed] - slopes[1][seed]) for seed in slopes[0] if seed in slopes[1]]
-    return [verdict("AR's errors propagate more than NAR's", more, "points of slope x 100")]
+    rows = [f"{name}, all boxes" for name in NAMES.values()]
+    more = {seed: 100 * value for seed, value in differences(figures, "slope", *rows).items()}
+    shared = uneven(figures, "slope", *rows)
+    return [verdict("AR's errors propagate more than NAR's", more, "points of slope x 100", shared=shared)]
 
 
 def draw(figures: Figures) -> plots.Drawing:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from narvl.tables import paper, plots
 from narvl.tables.figures import Figures
 from narvl.tables.runs import Runs
-from narvl.tables.table import Entry, differences, quality, speed, verdict
+from narvl.tables.table import Entry, compare, quality, speed
 
 TITLE = "Table 10: the number of queries, captions"
 SEEDS = 1
@@ -40,10 +40,9 @@ def claims(figures: Figures) -> list[str]:
     if len(figures.rows) < len(paper.QUERIES):
         return []
     few, enough, *_, most = figures.rows
-    cost = differences(figures, "CIDEr", enough, few), differences(figures, "CIDEr", enough, most)
     return [
-        verdict(f"{few} are too few: {enough} are above", cost[0], "CIDEr"),
-        verdict(f"{most} are too many: {enough} are above", cost[1], "CIDEr"),
+        compare(f"{few} are too few: {enough} are above", figures, "CIDEr", enough, few),
+        compare(f"{most} are too many: {enough} are above", figures, "CIDEr", enough, most),
     ]
 
 

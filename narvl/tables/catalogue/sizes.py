@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from narvl.tables import paper, plots
 from narvl.tables.figures import Figures
 from narvl.tables.runs import Runs
-from narvl.tables.table import Entry, differences, quality, speed, verdict
+from narvl.tables.scales import METRIC
+from narvl.tables.table import Entry, compare, pace, quality, speed
 
 TITLE = "Figure 5: accuracy against latency over sizes, grounding"
 SEEDS = 1
@@ -31,23 +32,23 @@ def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
             first[row] = models[0]
             rows[row, "AR beam 5, fairseq" if family == "ofa" else "parallel"] = (row, published)
             found += [quality(runs, row, model, published) for model in models]
-    return [*found, *speed(runs.timed("sizes", first), rows)]
+    pairs = {f"NAR {size}": f"AR {size}" for size in runs.scale.sizes}
+    return [*found, *speed(runs.timed("sizes", first), rows, pairs)]
 
 
 def claims(figures: Figures) -> list[str]:
     """At every size NAR is as good, and faster."""
     said = []
     for size in dict.fromkeys(row.partition(" ")[2] for row in figures.rows):
-        metric = next((metric for metric in figures.metrics if metric != "ms"), "")
-        found = differences(figures, metric, f"NAR {size}", f"AR {size}")
-        said.append(verdict(f"{size}: NAR is above AR", found, metric))
-        times = [figures.mean(f"{name} {size}", "ms") for name in ("AR", "NAR")]
-        if times[0] and times[1]:
-            said.append(f"{size}: NAR is {times[0] / times[1]:.1f}x as fast.")
+        said.append(compare(f"{size}: NAR is above AR", figures, _metric(figures), f"NAR {size}", f"AR {size}"))
+        said += pace(figures, f"NAR {size}", f"AR {size}", f"{size}: NAR is", "as fast")
     return said
 
 
 def draw(figures: Figures) -> plots.Drawing:
     """Draw accuracy against latency, a line a model."""
-    metric = next((metric for metric in figures.metrics if metric != "ms"), "")
-    return plots.against(figures, "ms", metric, {name: f"{name} " for name in NAMES.values()})
+    return plots.against(figures, "ms", _metric(figures), {name: f"{name} " for name in NAMES.values()})
+
+
+def _metric(figures: Figures) -> str:
+    return next((metric for metric in figures.metrics if metric.startswith(METRIC["grounding"])), "")

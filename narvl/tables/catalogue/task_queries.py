@@ -8,7 +8,7 @@ from narvl.tables import plots
 from narvl.tables.figures import Figures
 from narvl.tables.runs import Runs
 from narvl.tables.scales import METRIC
-from narvl.tables.table import Entry, differences, quality, verdict
+from narvl.tables.table import Entry, compare, quality
 
 TITLE = "Beyond the paper: 10, 20, 30, 40 queries on every task"
 SEEDS = 1
@@ -49,7 +49,7 @@ def claims(figures: Figures) -> list[str]:
         metrics = [metric for metric in figures.metrics if metric.startswith(tuple(METRIC.values()))]
         metric = next((metric for metric in metrics if figures.of(few, metric)), None)
         if metric is not None and few != many:
-            said.append(verdict(f"{many} are above {few}", differences(figures, metric, many, few), metric))
+            said.append(compare(f"{many} are above {few}", figures, metric, many, few))
     return said
 
 

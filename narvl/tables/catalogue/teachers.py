@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from narvl.tables import plots
 from narvl.tables.figures import Figures
 from narvl.tables.runs import Runs
-from narvl.tables.table import Entry, differences, quality, verdict
+from narvl.tables.table import Entry, compare, quality
 
 TITLE = "Beyond the paper: the teacher's size, captions"
 SEEDS = 1
@@ -35,10 +35,12 @@ def claims(figures: Figures) -> list[str]:
     """The larger the teacher, the better the student."""
     sizes = [row.rpartition(" ")[2] for row in figures.rows if row.startswith("teacher")]
     return [
-        verdict(
+        compare(
             f"A {larger} teacher is above a {smaller} one",
-            differences(figures, "CIDEr", f"student of {larger}", f"student of {smaller}"),
+            figures,
             "CIDEr",
+            f"student of {larger}",
+            f"student of {smaller}",
         )
         for smaller, larger in zip(sizes, sizes[1:], strict=False)
     ]

@@ -7,7 +7,7 @@ from functools import partial
 
 from narvl.tables.figures import Figures
 from narvl.tables.runs import Decoded, Runs
-from narvl.tables.table import Entry, Values
+from narvl.tables.table import Entry, Values, compare
 
 TITLE = "Supplement, table 1: the teacher's captions and the human ones"
 SEEDS = 1
@@ -64,14 +64,12 @@ def _example(decoded: Decoded, row: int) -> Values:
 
 
 def claims(figures: Figures) -> list[str]:
-    """The teacher's captions are the less diverse, and so easier to learn."""
-    said = []
-    for metric in ("words", "distinct-2 (%)", "different texts (%)"):
-        teacher, human = figures.mean("teacher", metric), figures.mean("human", metric)
-        if teacher is not None and human is not None:
-            held = "held" if teacher < human else "did not hold"
-            said.append(f"The teacher's captions are less diverse, by {metric}: {held} ({teacher:.1f}, {human:.1f}).")
-    return said
+    """Human captions are the more diverse; the teacher's are easier to learn."""
+    return [
+        compare(f"Human captions are more diverse than the teacher's, by {metric}", figures, metric, "human", "teacher")
+        for metric in ("words", "distinct-2 (%)", "different texts (%)")
+        if figures.rows
+    ]
 
 
 def draw(figures: Figures) -> None:
