@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base as ExifTag
+from PIL.TiffImagePlugin import TiffImageFile
 
 from narvl.errors import DataError, UsageError
 
@@ -77,7 +78,9 @@ def open_image(source: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
 def shown_size(image: Image.Image) -> tuple[int, int]:
     """Return an opened image's width and height as viewers show it, the camera's rotation (EXIF) applied."""
     turned = image.getexif().get(ExifTag.Orientation, 1) in _TURNED
-    return (image.height, image.width) if turned else (image.width, image.height)
+    # pillow swaps the sides on opening where a TIFF's own tag asks for it, and not where its XMP does.
+    upright = isinstance(image, TiffImageFile) and ExifTag.Orientation in image.tag_v2
+    return (image.height, image.width) if turned and not upright else (image.width, image.height)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -13,10 +13,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.ExifTags import Base as ExifTag
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from narvl.data.image import (
+    FORMATS,
     decode_base64,
     decode_image,
     encode_base64,
@@ -114,13 +116,29 @@ class TestModes:
         image = Image.new("RGB", (32, 16))
         image.paste((255, 255, 255), (0, 0, 8, 8))  # top left, as stored
         exif = Image.Exif()
-        exif[0x0112] = orientation
+        exif[ExifTag.Orientation] = orientation
         shown = decode_image(encoded(image, format="JPEG", quality=95, exif=exif))
         assert shown.size == ((32, 16) if orientation in (1, 3) else (16, 32))
         column = 2 if "left" in corner else shown.width - 3
         row = 2 if "top" in corner else shown.height - 3
         assert min(shown.getpixel((column, row))) > 200
         assert max(shown.getpixel((shown.width - 1 - column, shown.height - 1 - row))) < 50
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("place", ["exif", "xmp"])
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_the_size_is_told_without_decoding(self, format: str, place: str, orientation: int) -> None:
+        """Formats without a place for the rotation are saved without it."""
+        exif = Image.Exif()
+        exif[ExifTag.Orientation] = orientation
+        xmp = f'<rdf:Description tiff:Orientation="{orientation}"/>'.encode()
+        rotation: dict[str, Any] = (
+            {"exif": exif} if place == "exif" else {"xmp": xmp, "tiffinfo": {ExifTag.XMLPacket: xmp}}
+        )
+        text = encoded(Image.new("RGB", (32, 16)), format=format, **rotation)
+        assert upright_size(text) == decode_image(text).size
+        if format in ("JPEG", "TIFF"):
+            assert upright_size(text) == ((32, 16) if orientation < 5 else (16, 32))
 
     def test_the_argument_is_left_alone(self) -> None:
         image = Image.new("RGBA", (2, 2), (1, 2, 3, 4))
