@@ -16,6 +16,7 @@ from PIL import Image
 from PIL.ExifTags import Base as ExifTag
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT
 
 from narvl.data.image import (
     FORMATS,
@@ -144,6 +145,35 @@ class TestModes:
         image = Image.new("RGBA", (2, 2), (1, 2, 3, 4))
         to_rgb(image)
         assert image.mode == "RGBA" and image.getpixel((0, 0)) == (1, 2, 3, 4)
+
+
+class TestDepth:
+    @pytest.mark.parametrize("byte_order", "<>")
+    def test_16_bits_of_grey(self, byte_order: str) -> None:
+        image = Image.new("I;16B" if byte_order == ">" else "I;16", (3, 2), 257 * 60)
+        assert set(pixels(decode_image(encoded(image, format="TIFF")))) == {(60, 60, 60)}
+
+    @pytest.mark.parametrize("value", [0.5, 255.0, float("nan"), float("inf")])
+    @pytest.mark.parametrize("format", ["TIFF", "PPM"])
+    def test_floating_point_numbers_have_no_white(self, format: str, value: float) -> None:
+        with pytest.raises(DataError, match=r"the image has floating-point samples: .* 8 or 16 bits a channel"):
+            decode_image(encoded(Image.new("F", (3, 2), value), format=format))
+
+    @pytest.mark.parametrize(
+        ("bits", "kind", "found"),
+        [(12, 1, "12-bit"), (16, 2, "signed 16-bit"), (32, 1, "32-bit"), (32, 2, "signed 32-bit")],
+    )
+    def test_nor_have_other_depths(self, bits: int, kind: int, found: str) -> None:
+        def entry(tag: int, value: int) -> bytes:
+            return struct.pack("<HHIHH", tag, 3, 1, value, 0)
+
+        image = Image.new("I;16", (3, 2), 200)
+        tiff = decode_base64(encoded(image, format="TIFF", tiffinfo={SAMPLEFORMAT: 2}))
+        for tag, old, new in ((BITSPERSAMPLE, 16, bits), (SAMPLEFORMAT, 2, kind)):
+            assert entry(tag, old) in tiff
+            tiff = tiff.replace(entry(tag, old), entry(tag, new))
+        with pytest.raises(DataError, match=f"the image has {found} samples: "):
+            upright_size(encode_base64(tiff))
 
 
 class TestBadImages:
