@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from narvl.data.sample import Example
 from narvl.data.text import clean_prompt
-from narvl.data.tsv import SEPARATOR
+from narvl.data.tsv import SEPARATOR, read_number
 from narvl.errors import DataError
 
 #: Stands between an answer's confidence and the answer.
@@ -104,7 +104,7 @@ def example(fields: list[str], labelled: bool, max_words: int, max_objects: int)
 def _answer(entry: str) -> tuple[float, str]:
     number, separator, text = entry.partition(CONFIDENCE_END)
     try:
-        value = float(number)
+        value = read_number(number)
     except ValueError:
         value = -1.0
     if not separator or not text.strip() or not 0.0 <= value <= 1.0:
