@@ -302,8 +302,9 @@ def test_a_failed_run_leaves_the_earlier_files_alone(folder: Folder) -> None:
 def test_what_a_killed_run_has_left_is_deleted(folder: Folder) -> None:
     folder.out.mkdir()
     (folder.out / ".train.tsv.4711.partial").write_text("half a ro")
+    (folder.out / ".mine.partial").write_text("another program's")
     folder.prepare()
-    assert not list(folder.out.glob(".*"))
+    assert [path.name for path in folder.out.glob(".*")] == [".mine.partial"]
 
 
 def test_two_conversions_into_one_directory(folder: Folder) -> None:
