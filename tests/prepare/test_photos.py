@@ -183,8 +183,9 @@ BAD_ROWS: dict[str, tuple[Row, str, str]] = {
     "impossible image name": (("train", "long " * 200, "x"), "no such image file", "1 of a missing image"),
     "damaged image": (("train", "cut.jpg", "x"), "cut.jpg: cannot be decoded", "1 of an unreadable image"),
     "no image": (("train", "text.jpg", "x"), "text.jpg: is in no format", "1 of an unreadable image"),
-    "empty caption": (("test", "red.png", " \t"), "the caption is empty (' \\t')", "1 with an empty caption"),
-    "caption of separators": (("test", "red.png", "&&&"), "the caption is empty", "1 with an empty caption"),
+    "empty caption": (("test", "red.png", " \t"), "the caption is ' \\t': no word in it", "1 with an empty caption"),
+    "caption of separators": (("test", "red.png", "&&&"), "the caption is '&&&'", "1 with an empty caption"),
+    "caption of punctuation": (("train", "red.png", "..."), "the caption is '...'", "1 with an empty caption"),
     "unknown split": (("trian", "red.png", "x"), "unknown split 'trian'", "1 of an unknown split"),
     "unquoted comma": (
         ("train", "red.png", "a", "b"),
@@ -248,6 +249,16 @@ def test_every_caption_of_an_unreadable_image_counts_as_a_skipped_row(
 def test_nothing_skipped_is_said_too(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.prepare("--skip-bad-rows")
     assert capsys.readouterr().out.endswith("skipped: 0 rows\n")
+
+
+def test_a_column_that_is_named_twice(folder: Folder) -> None:
+    folder.csv.write_text("split,image,caption, Caption\ntrain,red.png,one,two\n")
+    folder.refused(
+        DataError, "captions.csv, row 1: the header names caption more than once", flags=("--skip-bad-rows",)
+    )
+    folder.csv.write_text("split,image,caption,note,note\ntrain,red.png,one,,\n")
+    folder.prepare()
+    assert [row[2] for row in folder.rows("train")] == ["one"]
 
 
 @pytest.mark.parametrize("rows", [[], [("train", "gone.png", "x")]])
