@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from narvl.data.tsv import read_number
 from narvl.errors import DataError, UsageError
 
 Box = tuple[float, float, float, float]
@@ -82,7 +83,7 @@ def format_fractions(fractions: Box) -> str:
 def parse_fractions(text: str) -> Box | None:
     """Read a box from generated text; None where the text is not four numbers, which counts as a wrong answer."""
     try:
-        x0, y0, x1, y1 = (float(word) for word in text.split())
+        x0, y0, x1, y1 = map(read_number, text.split())
     except ValueError:
         return None
     return (x0, y0, x1, y1) if all(map(math.isfinite, (x0, y0, x1, y1))) else None
@@ -95,7 +96,7 @@ def parse_pixels(text: str) -> Box:
         DataError: not four finite numbers, or the corners are in the wrong order.
     """
     try:
-        x0, y0, x1, y1 = (float(number) for number in text.split(","))
+        x0, y0, x1, y1 = map(read_number, text.split(","))
     except ValueError:
         raise DataError(f"the box (column 4) is {text!r}. Write x0,y0,x1,y1 in pixels of the image.") from None
     if not (-1e9 < x0 <= x1 < 1e9 and -1e9 < y0 <= y1 < 1e9):

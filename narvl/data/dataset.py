@@ -166,7 +166,8 @@ def read_row_numbers(path: Path, rows: TsvFile) -> npt.NDArray[np.int64]:
     """Read a list of rows (``--only-rows``): 0-based numbers, one a line.
 
     Raises:
-        UsageError: the file cannot be read, holds something else, or names a row that does not exist.
+        UsageError: the file cannot be read, holds no row or something else, or names a row twice or one that does not
+            exist.
     """
     try:
         numbers = np.array(path.read_text(encoding="ascii").split(), dtype=np.int64)
@@ -175,4 +176,9 @@ def read_row_numbers(path: Path, rows: TsvFile) -> npt.NDArray[np.int64]:
     outside = numbers[(numbers < 0) | (numbers >= len(rows))]
     if len(outside):
         raise UsageError(f"--only-rows {path}: no row {outside[0]} in {rows.path}, which has {len(rows)} (from 0).")
+    if not len(numbers):
+        raise UsageError(f"--only-rows {path}: is empty. Give a file of row numbers from 0, or leave the flag out.")
+    distinct, counts = np.unique(numbers, return_counts=True)
+    if len(distinct) < len(numbers):
+        raise UsageError(f"--only-rows {path}: row {distinct[counts > 1][0]} stands in it more than once. Keep one.")
     return numbers

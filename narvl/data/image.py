@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base as ExifTag
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, TiffImageFile
 
 from narvl.errors import DataError, UsageError
 
@@ -29,6 +30,8 @@ MAX_SIDE = 65_535
 
 # Values of EXIF's orientation for which width and height change places.
 _TURNED = (5, 6, 7, 8)
+# A TIFF's sample format, its default.
+_UNSIGNED = 1
 _STANDARD_TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -54,8 +57,8 @@ def open_image(source: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
         name: what messages call it.
 
     Raises:
-        DataError: it is in none of ``FORMATS``, is larger than ``MAX_PIXELS`` or ``MAX_SIDE``, or pillow fails on it,
-            in the block too.
+        DataError: it is in none of ``FORMATS``, is larger than ``MAX_PIXELS`` or ``MAX_SIDE``, has samples without a
+            known white, or pillow fails on it, in the block too.
     """
     try:
         with Image.open(source, formats=FORMATS) as image:
@@ -63,6 +66,11 @@ def open_image(source: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
                 raise DataError(
                     f"{name} is {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read, and "
                     f"{MAX_SIDE:,} on a side. Scale it down."
+                )
+            if samples := _samples_of_unknown_range(image):
+                raise DataError(
+                    f"{name} has {samples}: nothing tells which values are black and white. Save it with 8 or 16 bits "
+                    "a channel."
                 )
             yield image
     except DataError:
@@ -77,7 +85,19 @@ def open_image(source: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
 def shown_size(image: Image.Image) -> tuple[int, int]:
     """Return an opened image's width and height as viewers show it, the camera's rotation (EXIF) applied."""
     turned = image.getexif().get(ExifTag.Orientation, 1) in _TURNED
-    return (image.height, image.width) if turned else (image.width, image.height)
+    # pillow swaps the sides on opening where a TIFF's own tag asks for it, and not where its XMP does.
+    upright = isinstance(image, TiffImageFile) and ExifTag.Orientation in image.tag_v2
+    return (image.height, image.width) if turned and not upright else (image.width, image.height)
+
+
+def _samples_of_unknown_range(image: Image.Image) -> str | None:
+    """Describe an opened image's samples where their type does not tell what white is; None where it does."""
+    if image.mode == "F":
+        return "floating-point samples"
+    if not isinstance(image, TiffImageFile) or not image.mode.startswith("I"):
+        return None
+    bits, kind = (image.tag_v2.get(tag, (_UNSIGNED,))[0] for tag in (BITSPERSAMPLE, SAMPLEFORMAT))
+    return None if (bits, kind) == (16, _UNSIGNED) else f"{'' if kind == _UNSIGNED else 'signed '}{bits}-bit samples"
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

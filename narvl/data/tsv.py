@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -26,11 +27,23 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 #: Joins several references, answers or object names inside one column.
 SEPARATOR = "&&"
 
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
 _SCAN_BYTES = 1 << 24
 # Scanning costs about a second a gigabyte; below this size a stored index would only litter the data directory.
 _STORE_INDEX_FROM_BYTES = 1 << 30
 # No image that may be decoded takes as much in base64; a row that does has lost its line ends.
 _MAX_ROW_BYTES = 1 << 29
+
+
+def read_number(text: str) -> float:
+    """Read a number as people and programs write it: in ASCII digits, nothing between them, blanks around it.
+
+    Raises:
+        ValueError: it is none. Python's own ``float`` takes ``1_0`` for 10, other scripts' digits, and ``nan``.
+    """
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is no number")
+    return float(text)
 
 
 class TsvFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ MAX_SYMBOLS = 1_000_000
 #: Characters that are encoded. Far more than a model reads; BPE's time grows with the square of an endless word.
 MAX_CHARACTERS = 10_000
 
+# The symbols that follow dict.txt's.
+_ADDED = re.compile(r"<mask>|<(?:code|bin)_[0-9]+>")
 # Control characters: a decoded text is one line of a results file, and may end on a terminal.
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
 
@@ -76,22 +79,24 @@ class Vocabulary:
         try:
             self.bpe = SymbolBPE(config)
             self.dictionary = Dictionary.load(str(directory / "dict.txt"))
+            # dict.txt may be padded with fillers that the BPE cannot decode; they must never be said.
+            self._sayable = [
+                index
+                for index in range(self.dictionary.nspecial, len(self.dictionary))
+                if self.bpe.is_text(self.dictionary[index])
+            ]
         except Exception as error:  # fairseq reads them without checks: anything may come of a damaged one
             raise UsageError(
                 f"--bpe-dir {directory}: {', '.join(BPE_FILES)} cannot be read ({type(error).__name__}: {error}). One "
                 "of them is damaged: copy the three again."
             ) from error
-        # dict.txt may be padded with fillers that the BPE cannot decode; they must never be said.
-        self._sayable = [
-            index
-            for index in range(self.dictionary.nspecial, len(self.dictionary))
-            if self.bpe.is_text(self.dictionary[index])
-        ]
         if not self._sayable:
             raise UsageError(
                 f"--bpe-dir {directory}: dict.txt and encoder.json share no token. Give files made together."
             )
         self._check_complete(directory)
+        self._check_free(directory)
+        tokens = len(self.dictionary)
         self.dictionary.add_symbol("<mask>")
         for index in range(code_dict_size):
             self.dictionary.add_symbol(f"<code_{index}>")
@@ -99,6 +104,7 @@ class Vocabulary:
         self.num_bins = num_bins
         for index in range(num_bins):
             self.dictionary.add_symbol(f"<bin_{index}>")
+        assert len(self.dictionary) == tokens + 1 + code_dict_size + num_bins, "a symbol had an id already"
 
     def encode(self, text: str) -> Tensor:
         """Encode text as token ids (L,), without ``<s>`` or ``</s>``; a leading blank belongs to the first word.
@@ -139,6 +145,15 @@ class Vocabulary:
         allowed[self.first_bin : self.first_bin + self.num_bins] = True
         allowed[self.dictionary.eos()] = True
         return allowed
+
+    def _check_free(self, directory: Path) -> None:
+        """Check that dict.txt has no symbol that is added to it: it would keep its id, and every bin be another."""
+        for index in range(self.dictionary.nspecial, len(self.dictionary)):
+            if _ADDED.fullmatch(symbol := self.dictionary[index]):
+                raise UsageError(
+                    f"--bpe-dir {directory}: dict.txt, row {index - self.dictionary.nspecial + 1}: {symbol} is added "
+                    "after its tokens. Remove the row, or give the file as it came with the BPE."
+                )
 
     def _check_complete(self, directory: Path) -> None:
         """Check that every text can be written, without ``<unk>``: the tokens of all bytes and merges have ids."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from narvl.data.sample import Example
 from narvl.data.text import clean_prompt
-from narvl.data.tsv import SEPARATOR
+from narvl.data.tsv import SEPARATOR, read_number
 from narvl.errors import DataError
 
 #: Stands between an answer's confidence and the answer.
@@ -80,13 +80,18 @@ def example(fields: list[str], labelled: bool, max_words: int, max_objects: int)
         max_objects: names of detected objects in the prompt; 0 for none.
 
     Raises:
-        DataError: the question is empty, or the answers are missing or malformed.
+        DataError: the question is empty, or the answers are missing, malformed or all of confidence 0.
     """
     found = answers(fields)
     if labelled and not found:
         raise DataError("the answers (column 4) are empty. Write confidence|!+answer or drop the row.")
     best = max(found, key=lambda pair: pair[0], default=(1.0, ""))
     weight, answer = best
+    if labelled and not weight:
+        raise DataError(
+            f"the answers (column 4) are {fields[3][:80]!r}: none has a confidence above 0, and nothing would be "
+            "learnt from them. Write one or drop the row."
+        )
     return Example(
         prompt=prompt(fields[2], object_names(fields, max_objects), max_words),
         target=f" {answer}" if answer else "",
@@ -99,7 +104,7 @@ def example(fields: list[str], labelled: bool, max_words: int, max_objects: int)
 def _answer(entry: str) -> tuple[float, str]:
     number, separator, text = entry.partition(CONFIDENCE_END)
     try:
-        value = float(number)
+        value = read_number(number)
     except ValueError:
         value = -1.0
     if not separator or not text.strip() or not 0.0 <= value <= 1.0:

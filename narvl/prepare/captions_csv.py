@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from narvl.data.text import clean_caption
 from narvl.errors import DataError, UsageError
-from narvl.prepare.fields import clean
+from narvl.prepare.fields import clean, show
 from narvl.prepare.output import SPLITS, BadRows
 
 logger = logging.getLogger(__name__)
@@ -68,8 +69,10 @@ def read_captions(path: Path, images: Path, bad_rows: BadRows) -> dict[str, list
             )
             continue
         text = clean(caption)
-        if not text:
-            bad_rows.report("with an empty caption", f"{where}: the caption is empty ({caption!r}). Fill it in.")
+        if not clean_caption(text, 1):
+            bad_rows.report(
+                "with an empty caption", f"{where}: the caption is {show(caption)}: no word in it. Write words."
+            )
             continue
         if not _stays_inside(image):
             bad_rows.report(
@@ -137,6 +140,12 @@ def _find_columns(path: Path, header: list[str]) -> list[int]:
         raise DataError(
             f"{path}, row 1: no column {', '.join(missing)}; the header reads {', '.join(header) or 'nothing'}. Begin "
             f"the file with the line {','.join(COLUMNS)}, and separate the columns with commas."
+        )
+    repeated = [name for name in COLUMNS if header.count(name) > 1]
+    if repeated:
+        raise DataError(
+            f"{path}, row 1: the header names {', '.join(repeated)} more than once: {', '.join(header)}. Rename the "
+            "columns that are not to be read; give each further caption a row of its own."
         )
     return [header.index(name) for name in COLUMNS]
 

@@ -24,7 +24,7 @@ from typing import Any
 from narvl.data.text import clean_caption
 from narvl.errors import UsageError
 from narvl.prepare.convert import Conversion, convert, plain_fields
-from narvl.prepare.fields import BadRow, clean, join, number_id
+from narvl.prepare.fields import BadRow, clean, join, number_id, show
 from narvl.prepare.folders import ImageFolders, RowsByImage
 from narvl.prepare.json_files import ObjectNames, read_json, records
 from narvl.prepare.options import Options, add_data_set_arguments, add_objects_argument
@@ -104,7 +104,7 @@ def read(options: Options) -> Conversion[Row]:
 def _split(image: dict[str, Any]) -> str:
     name = image.get("split")
     if not isinstance(name, str) or name not in _SPLITS:
-        raise BadRow("of an unknown split", f"unknown split {name!r}. Known are {', '.join(_SPLITS)}.")
+        raise BadRow("of an unknown split", f"unknown split {show(name)}. Known are {', '.join(_SPLITS)}.")
     return _SPLITS[name]
 
 
@@ -122,7 +122,7 @@ def _captions(image: dict[str, Any], where: str, bad_rows: BadRows) -> Iterator[
             raw = sentence.get("raw")
             text = clean(raw) if isinstance(raw, str) else ""
             if not clean_caption(text, 1):
-                raise BadRow("with an empty caption", f"the caption is {raw!r}: no word in it. Write words.")
+                raise BadRow("with an empty caption", f"the caption is {show(raw)}: no word in it. Write words.")
             yield number_id(sentence, "sentid"), text
         except BadRow as error:
             bad_rows.report(error.reason, f"{where}.sentences[{index}]: {error}")

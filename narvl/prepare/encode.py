@@ -61,7 +61,7 @@ def encode_image(path: Path, max_side: int | None = None) -> EncodedImage:
         raise DataError(f"{path}: no such image file.") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-    with open_image(io.BytesIO(data), f"{path}:") as image:
+    with open_image(io.BytesIO(data), str(path)) as image:
         size = shown_size(image)
         if _can_be_copied(image, data, max_side):
             # Decoded only to find damage; a JPEG in 1/8 of its size, which reads every byte in a third of the time.

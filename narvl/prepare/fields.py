@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from narvl.data.text import clean_prompt
 from narvl.data.tsv import SEPARATOR
 from narvl.errors import DataError
 
+# Ids have so many digits at most: COCO's have 12.
+_ID_DIGITS = 18
 _NOT_IN_A_FIELD = re.compile(rf"[\x00-\x1f\x7f\ud800-\udfff]|{SEPARATOR}")
 
 
@@ -24,6 +27,21 @@ class BadRow(DataError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class _Shown(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = 80
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Write a whole number that Python would refuse to write: one of thousands of digits."""
+        return super().repr_int(x, level) if abs(x) < 10**self.maxlong else f"a number above 10^{self.maxlong}"
+
+
+#: Writes a value of raw annotations for a message, shortened: nested lists, and numbers, can be endless.
+show = _Shown().repr
 
 
 def clean(text: str) -> str:
@@ -42,7 +60,7 @@ def text_field(record: Mapping[str, Any], name: str) -> str:
     value = record.get(name)
     text = clean(value) if isinstance(value, str) else ""
     if not clean_prompt(text, 1).strip("?"):
-        raise BadRow(f"with an empty {name}", f"its {name} is {value!r}: there is nothing to read. Write words.")
+        raise BadRow(f"with an empty {name}", f"its {name} is {show(value)}: there is nothing to read. Write words.")
     return text
 
 
@@ -50,14 +68,17 @@ def number_id(record: Mapping[str, Any], name: str) -> int:
     """Return a record's id as a whole number: some files write 7, others "7".
 
     Raises:
-        BadRow: it is missing or no whole number.
+        BadRow: it is missing, no whole number, or longer than any id.
     """
     value = record.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
+    if _is_whole(value):
         return value
-    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,18}\s*", value):
+    if isinstance(value, str) and re.fullmatch(rf"\s*[0-9]{{1,{_ID_DIGITS}}}\s*", value):
         return int(value)
-    raise BadRow(f"without a usable {name}", f"its {name} is {value!r}. Give a whole number.")
+    raise BadRow(
+        f"without a usable {name}",
+        f"its {name} is {show(value)}. Give a whole number of at most {_ID_DIGITS} digits.",
+    )
 
 
 def text_id(record: Mapping[str, Any], name: str) -> str:
@@ -67,12 +88,16 @@ def text_id(record: Mapping[str, Any], name: str) -> str:
         BadRow: it is missing, empty, or neither text nor whole number.
     """
     value = record.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
+    if _is_whole(value):
         return str(value)
     text = clean(value) if isinstance(value, str) else ""
     if not text:
-        raise BadRow(f"without a usable {name}", f"its {name} is {value!r}. Give a text or a whole number.")
+        raise BadRow(f"without a usable {name}", f"its {name} is {show(value)}. Give a text or a whole number.")
     return text
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_ID_DIGITS
 
 
 def number(value: float) -> str:

@@ -28,7 +28,7 @@ from typing import Any
 from narvl.errors import DataError, UsageError
 from narvl.prepare.answers import CANDIDATES, candidates, clean_answer, single_field
 from narvl.prepare.convert import Conversion, convert, plain_fields
-from narvl.prepare.fields import BadRow, clean, text_field, text_id
+from narvl.prepare.fields import BadRow, clean, show, text_field, text_id
 from narvl.prepare.folders import ImageFolders, RowsByImage
 from narvl.prepare.json_files import ObjectNames, read_json
 from narvl.prepare.options import Options, add_data_set_arguments, add_objects_argument
@@ -119,7 +119,7 @@ def _read_split(
 ) -> None:
     seen: set[str] = set()
     for question_id, record in _questions(path):
-        where = f"{path}, question {clean(question_id)!r}"
+        where = f"{path}, question {show(clean(question_id))}"
         try:
             row_id = text_id({"question id": question_id}, "question id")
             if row_id in seen:
@@ -129,7 +129,7 @@ def _read_split(
             text = text_field(record, "question")
             answer = clean_answer(record.get("answer"))
             if not answer and split != _UNANSWERED:
-                raise BadRow("without an answer", f"its answer is {record.get('answer')!r}. Write one.")
+                raise BadRow("without an answer", f"its answer is {show(record.get('answer'))}. Write one.")
         except BadRow as error:
             bad_rows.report(error.reason, f"{where}: {error}")
             continue
@@ -151,7 +151,9 @@ def _questions(path: Path) -> list[tuple[str, dict[str, Any]]]:
     questions = []
     for question_id, value in content:
         if not isinstance(value, _Question):
-            raise DataError(f"{path}, question {question_id!r}: has no question or imageId. Download the file again.")
+            raise DataError(
+                f"{path}, question {show(question_id)}: has no question or imageId. Download the file again."
+            )
         questions.append((question_id, value.record))
     return questions
 

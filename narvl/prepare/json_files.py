@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from narvl.errors import DataError, UsageError
-from narvl.prepare.fields import clean, join
+from narvl.prepare.fields import clean, join, show
 
 
 def read_json(
@@ -50,7 +50,7 @@ def records(path: Path, content: Any, name: str) -> list[dict[str, Any]]:
         raise DataError(f"{path}: holds no list {name!r}. Give the file as it was downloaded.")
     for index, record in enumerate(listed):
         if not isinstance(record, dict):
-            raise DataError(f"{path}, {name}[{index}]: {str(record)[:40]!r} is no record. Download the file again.")
+            raise DataError(f"{path}, {name}[{index}]: {show(record)} is no record. Download the file again.")
     return listed
 
 
@@ -67,7 +67,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if text.strip():
                     record = json.loads(text)
                     if not isinstance(record, dict):
-                        raise DataError(f"{path}, row {line}: {text[:40]!r} is no JSON record. Correct the row.")
+                        raise DataError(f"{path}, row {line}: {show(record)} is no JSON record. Correct the row.")
                     yield line, record
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Give the file as it was downloaded.") from error
@@ -101,7 +101,7 @@ class ObjectNames:
             raise DataError(f"{path}: begins with no {{. Map each image id to a list of names.")
         for image_id, names in content.items():
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise DataError(f"{path}, image {image_id}: {str(names)[:40]!r} is no list of names. Give one.")
+                raise DataError(f"{path}, image {image_id}: {show(names)} is no list of names. Give one.")
             self._fields[image_id] = join(map(clean, names))
 
     def field(self, image_id: int | str) -> str:

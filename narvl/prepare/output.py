@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -16,6 +17,8 @@ from narvl.errors import DataError, UsageError, visible
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
+# The names that partial_path makes, in any process.
+_PARTIAL = re.compile(r"\..+\.[0-9]+\.partial")
 BPE_FILES = ("encoder.json", "vocab.bpe", "dict.txt")
 
 
@@ -116,7 +119,8 @@ def only_writer(out: Path) -> Iterator[None]:
             opened.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with its process, however that ends
             for left in out.glob(".*.partial"):
-                left.unlink()
+                if _PARTIAL.fullmatch(left.name):
+                    left.unlink()
             yield
         except BlockingIOError as error:
             raise UsageError(

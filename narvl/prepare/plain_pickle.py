@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from narvl.errors import DataError
+from narvl.prepare.fields import show
 
 #: Larger files are refused unread. The annotations of RefCOCO, RefCOCO+ and RefCOCOg take tens of megabytes.
 MAX_BYTES = 256 << 20
@@ -43,7 +44,7 @@ class _PlainUnpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> NoReturn:
         """Refuse every reference to an outside object."""
-        raise _Refused(f"it asks for the persistent object {str(pid)[:80]!r}")
+        raise _Refused(f"it asks for the persistent object {show(pid)}")
 
 
 def read_plain_pickle(path: Path) -> Any:

@@ -20,7 +20,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from narvl.data.text import clean_statement
 from narvl.errors import DataError, UsageError
 from narvl.prepare.convert import Conversion, convert
 from narvl.prepare.encode import EncodedImage
-from narvl.prepare.fields import BadRow, clean, number, number_id
+from narvl.prepare.fields import BadRow, clean, number, number_id, show
 from narvl.prepare.folders import ImageFolders, RowsByImage
 from narvl.prepare.json_files import read_json, records
 from narvl.prepare.options import Options, add_data_set_arguments
@@ -166,18 +165,19 @@ def fields(region: Region, image: EncodedImage) -> Sequence[str]:
 def _split(ref: Mapping[str, Any]) -> str:
     name = ref.get("split")
     if not isinstance(name, str) or name not in _SPLITS:
-        raise BadRow("of an unknown split", f"unknown split {name!r}. Known are {', '.join(_SPLITS)}.")
+        raise BadRow("of an unknown split", f"unknown split {show(name)}. Known are {', '.join(_SPLITS)}.")
     return _SPLITS[name]
 
 
 def _sentence(sentence: Any) -> tuple[int, str]:
     """Return id and text of a sentence: ``sent``, cleaned by its authors, or ``raw`` where that left nothing."""
     if not isinstance(sentence, dict):
-        raise BadRow("without an expression", f"{str(sentence)[:40]!r} is no record. Correct it.")
-    for text in (clean(str(sentence.get(name, ""))) for name in ("sent", "raw")):
+        raise BadRow("without an expression", f"{show(sentence)} is no record. Correct it.")
+    for written in (sentence.get(name) for name in ("sent", "raw")):
+        text = clean(written) if isinstance(written, str) else ""
         if clean_statement(text, 1):
             return number_id(sentence, "sent_id"), text
-    raise BadRow("with an empty expression", f"its sent is {sentence.get('sent')!r}: no word in it. Write words.")
+    raise BadRow("with an empty expression", f"its sent is {show(sentence.get('sent'))}: no word in it. Write words.")
 
 
 class _Instances:
@@ -240,13 +240,14 @@ def _box(annotation: Mapping[str, Any], annotation_id: int, size: tuple[int, int
             return left, top, width, height
     raise BadRow(
         "with an impossible box",
-        f"box {annotation_id} is {str(box)[:80]} in an image of {size[0]} x {size[1]} pixels; left, top, width and "
+        f"box {annotation_id} is {show(box)} in an image of {size[0]} x {size[1]} pixels; left, top, width and "
         "height must lie in it. Correct it.",
     )
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # A whole number may be too long to be turned into a float; NaN is smaller than nothing.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
 def _without_outline(record: dict[str, Any]) -> dict[str, Any]:

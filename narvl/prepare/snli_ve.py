@@ -25,7 +25,7 @@ from typing import Any
 from narvl.data.entailment import ANSWER_OF
 from narvl.errors import UsageError
 from narvl.prepare.convert import Conversion, convert, plain_fields
-from narvl.prepare.fields import BadRow, clean, text_field, text_id
+from narvl.prepare.fields import BadRow, clean, show, text_field, text_id
 from narvl.prepare.folders import ImageFolders, RowsByImage
 from narvl.prepare.json_files import read_json_lines
 from narvl.prepare.options import Options, add_data_set_arguments
@@ -97,11 +97,11 @@ def _read_split(split: str, path: Path, rows: RowsByImage[Row], bad_rows: BadRow
         try:
             pair_id = text_id(pair, "pairID")
             if pair_id in seen:
-                raise BadRow("with a repeated pairID", f"its pairID {pair_id!r} is an earlier row's. Remove one.")
+                raise BadRow("with a repeated pairID", f"its pairID {show(pair_id)} is an earlier row's. Remove one.")
             seen.add(pair_id)
             image_id = _image_id(pair)
             hypothesis, label = text_field(pair, "sentence2"), _label(pair)
-            premise = clean(str(pair.get("sentence1") or ""))
+            premise = _premise(pair)
         except BadRow as error:
             bad_rows.report(error.reason, f"{where}: {error}")
             continue
@@ -113,8 +113,18 @@ def _image_id(pair: Mapping[str, Any]) -> str:
     return text_id(pair, key).removesuffix(".jpg")
 
 
+def _premise(pair: Mapping[str, Any]) -> str:
+    """Return the caption that the hypothesis was written for; empty where the file has none."""
+    premise = pair.get("sentence1")
+    if premise is None:
+        return ""
+    if not isinstance(premise, str):
+        raise BadRow("without a usable sentence1", f"its sentence1 is {show(premise)}. Give a text, or leave it out.")
+    return clean(premise)
+
+
 def _label(pair: Mapping[str, Any]) -> str:
     label = pair.get("gold_label")
     if not isinstance(label, str) or label not in ANSWER_OF:
-        raise BadRow("of an unknown label", f"its gold_label is {label!r}. Write one of {', '.join(ANSWER_OF)}.")
+        raise BadRow("of an unknown label", f"its gold_label is {show(label)}. Write one of {', '.join(ANSWER_OF)}.")
     return label

@@ -32,7 +32,7 @@ from typing import Any
 from narvl.errors import UsageError
 from narvl.prepare.answers import CANDIDATES, candidates, clean_answer, voted_field
 from narvl.prepare.convert import Conversion, convert, plain_fields
-from narvl.prepare.fields import BadRow, number_id, text_field
+from narvl.prepare.fields import BadRow, number_id, show, text_field
 from narvl.prepare.folders import ImageFolders, RowsByImage
 from narvl.prepare.json_files import ObjectNames, read_json, records
 from narvl.prepare.options import Options, add_data_set_arguments, add_objects_argument
@@ -193,7 +193,7 @@ def _answers(
     if str(annotation.image_id) != str(image_id):
         raise BadRow(
             "with another image in the annotation",
-            f"question {question_id} is about image {image_id}, its annotation about {annotation.image_id!r}.",
+            f"question {question_id} is about image {image_id}, its annotation about {show(annotation.image_id)}.",
         )
     field = voted_field(annotation.answers)
     if not field:

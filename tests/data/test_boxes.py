@@ -72,7 +72,18 @@ def test_frames_that_cannot_be() -> None:
 
 def test_the_box_column() -> None:
     assert parse_pixels("1,2.5,30,40") == (1, 2.5, 30, 40)
-    for text in ("1,2,3", "1,2,3,x", "nan,0,1,1", "0,0,inf,1", ""):
+    assert parse_pixels(" +1.,.5, 3e1 ,40") == (1, 0.5, 30, 40)
+    for text in (
+        "1,2,3",
+        "1,2,3,x",
+        "nan,0,1,1",
+        "0,0,inf,1",
+        "",
+        "0,0,1_0,10",
+        "0,0,１０,10",
+        "0,0,1e400,1",
+        "0,0,.,1",
+    ):
         with pytest.raises(DataError, match=r"the box \(column 4\)"):
             parse_pixels(text)
     with pytest.raises(DataError, match="not left, top, right, bottom"):

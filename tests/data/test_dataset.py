@@ -319,7 +319,11 @@ class TestOnlyRows:
         assert len(dataset) == 12
 
     @pytest.mark.parametrize(
-        ("text", "message"), [("12", "no row 12"), ("-1", "no row -1"), ("two", "invalid literal"), ("9" * 30, "")]
+        ("text", "message"),
+        [
+            *(("12", "no row 12"), ("-1", "no row -1"), ("two", "invalid literal"), ("9" * 30, "")),
+            *(("", "is empty"), (" \n", "is empty"), ("3\n5\n3\n", "row 3 stands in it more than once")),
+        ],
     )
     def test_wrong_lists(self, text: str, message: str, scenes: Path, tmp_path: Path) -> None:
         wanted = tmp_path / "rows.txt"

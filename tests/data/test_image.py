@@ -13,10 +13,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.ExifTags import Base as ExifTag
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT
 
 from narvl.data.image import (
+    FORMATS,
     decode_base64,
     decode_image,
     encode_base64,
@@ -114,7 +117,7 @@ class TestModes:
         image = Image.new("RGB", (32, 16))
         image.paste((255, 255, 255), (0, 0, 8, 8))  # top left, as stored
         exif = Image.Exif()
-        exif[0x0112] = orientation
+        exif[ExifTag.Orientation] = orientation
         shown = decode_image(encoded(image, format="JPEG", quality=95, exif=exif))
         assert shown.size == ((32, 16) if orientation in (1, 3) else (16, 32))
         column = 2 if "left" in corner else shown.width - 3
@@ -122,10 +125,55 @@ class TestModes:
         assert min(shown.getpixel((column, row))) > 200
         assert max(shown.getpixel((shown.width - 1 - column, shown.height - 1 - row))) < 50
 
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("place", ["exif", "xmp"])
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_the_size_is_told_without_decoding(self, format: str, place: str, orientation: int) -> None:
+        """Formats without a place for the rotation are saved without it."""
+        exif = Image.Exif()
+        exif[ExifTag.Orientation] = orientation
+        xmp = f'<rdf:Description tiff:Orientation="{orientation}"/>'.encode()
+        rotation: dict[str, Any] = (
+            {"exif": exif} if place == "exif" else {"xmp": xmp, "tiffinfo": {ExifTag.XMLPacket: xmp}}
+        )
+        text = encoded(Image.new("RGB", (32, 16)), format=format, **rotation)
+        assert upright_size(text) == decode_image(text).size
+        if format in ("JPEG", "TIFF"):
+            assert upright_size(text) == ((32, 16) if orientation < 5 else (16, 32))
+
     def test_the_argument_is_left_alone(self) -> None:
         image = Image.new("RGBA", (2, 2), (1, 2, 3, 4))
         to_rgb(image)
         assert image.mode == "RGBA" and image.getpixel((0, 0)) == (1, 2, 3, 4)
+
+
+class TestDepth:
+    @pytest.mark.parametrize("byte_order", "<>")
+    def test_16_bits_of_grey(self, byte_order: str) -> None:
+        image = Image.new("I;16B" if byte_order == ">" else "I;16", (3, 2), 257 * 60)
+        assert set(pixels(decode_image(encoded(image, format="TIFF")))) == {(60, 60, 60)}
+
+    @pytest.mark.parametrize("value", [0.5, 255.0, float("nan"), float("inf")])
+    @pytest.mark.parametrize("format", ["TIFF", "PPM"])
+    def test_floating_point_numbers_have_no_white(self, format: str, value: float) -> None:
+        with pytest.raises(DataError, match=r"the image has floating-point samples: .* 8 or 16 bits a channel"):
+            decode_image(encoded(Image.new("F", (3, 2), value), format=format))
+
+    @pytest.mark.parametrize(
+        ("bits", "kind", "found"),
+        [(12, 1, "12-bit"), (16, 2, "signed 16-bit"), (32, 1, "32-bit"), (32, 2, "signed 32-bit")],
+    )
+    def test_nor_have_other_depths(self, bits: int, kind: int, found: str) -> None:
+        def entry(tag: int, value: int) -> bytes:
+            return struct.pack("<HHIHH", tag, 3, 1, value, 0)
+
+        image = Image.new("I;16", (3, 2), 200)
+        tiff = decode_base64(encoded(image, format="TIFF", tiffinfo={SAMPLEFORMAT: 2}))
+        for tag, old, new in ((BITSPERSAMPLE, 16, bits), (SAMPLEFORMAT, 2, kind)):
+            assert entry(tag, old) in tiff
+            tiff = tiff.replace(entry(tag, old), entry(tag, new))
+        with pytest.raises(DataError, match=f"the image has {found} samples: "):
+            upright_size(encode_base64(tiff))
 
 
 class TestBadImages:

@@ -152,12 +152,22 @@ class TestBadFolders:
             ("vocab.bpe", "#version: 0.2\na b c\n"),
             ("dict.txt", "1 x\n"),
             ("dict.txt", "1 5\n1 5\n"),
+            ("dict.txt", "1 5\n" + "9" * 5000 + " 5\n"),
         ],
     )
     def test_damaged_files(self, folder: Path, name: str, content: str) -> None:
         (folder / name).write_text(content)
         with pytest.raises(UsageError, match=f"--bpe-dir {folder}: "):
             Vocabulary(folder)
+
+    @pytest.mark.parametrize("symbol", ["<mask>", "<code_0>", "<bin_0>", "<bin_99>"])
+    def test_a_symbol_that_has_an_id_already(self, folder: Path, symbol: str) -> None:
+        """It would keep that id, and the bins be others than those that boxes are said by."""
+        rows = len((folder / "dict.txt").read_text().splitlines())
+        with (folder / "dict.txt").open("a") as file:
+            file.write(f"{symbol} 1\n")
+        with pytest.raises(UsageError, match=f"--bpe-dir .*: dict.txt, row {rows + 1}: {symbol} .* Remove the row"):
+            Vocabulary(folder, code_dict_size=3, num_bins=7)
 
     @pytest.mark.parametrize("name", ["dict.txt", "encoder.json"])
     def test_a_file_that_lacks_a_token(self, folder: Path, name: str) -> None:

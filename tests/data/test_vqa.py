@@ -61,7 +61,16 @@ def test_no_answers() -> None:
     assert (found.target, found.weight) == ("", 1.0)
 
 
-@pytest.mark.parametrize("said", ["dog", "1.0|!+", "x|!+dog", "1.5|!+dog", "nan|!+dog", "0.9|dog"])
+@pytest.mark.parametrize("said", ["0|!+cat", "0.0|!+cat&&0.0|!+dog"])
+def test_a_row_that_nothing_is_learnt_from(said: str) -> None:
+    with pytest.raises(DataError, match=r"the answers \(column 4\) are '0.*: none has a confidence above 0"):
+        example(row(said=said), True, 80, 0)
+    assert example(row(said=said), False, 80, 0).weight == 0
+
+
+@pytest.mark.parametrize(
+    "said", ["dog", "1.0|!+", "x|!+dog", "1.5|!+dog", "nan|!+dog", "0.9|dog", "0_1|!+dog", "１|!+dog"]
+)
 def test_malformed_answers(said: str) -> None:
     with pytest.raises(DataError, match=r"the answers \(column 4\) hold .*confidence\|!\+answer"):
         answers(row(said=said))

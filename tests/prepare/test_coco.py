@@ -238,7 +238,7 @@ def test_a_split_without_a_readable_image(coco: DataSet) -> None:
         ("{", "no JSON file"),
         ("[]", "holds no list 'images'"),
         ('{"images": 5}', "holds no list 'images'"),
-        ('{"images": [5]}', "images[0]: '5' is no record"),
+        ('{"images": [5]}', "images[0]: 5 is no record"),
         ('{"images": []}', "no usable row"),
         ("\ud800", "no JSON file"),
         ("[" * 100_000, "no JSON file"),

@@ -186,18 +186,19 @@ def test_truncated_files_are_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     (COPIED[name] if name in COPIED else CONVERTED[name][0])(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    with pytest.raises(DataError, match=f"{name}: cannot be decoded .* truncated or damaged"):
+    with pytest.raises(DataError, match=f"{name} cannot be decoded .* truncated or damaged"):
         encode_image(path)
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"", "no format"), (b"not an image at all", "no format"), (None, "no such image file")]
+    ("content", "message"),
+    [(b"", " is in no format"), (b"not an image at all", " is in no format"), (None, ": no such image file")],
 )
 def test_files_that_are_no_image_are_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "photo.jpg"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=f"photo.jpg: .*{message}"):
+    with pytest.raises(DataError, match=f"photo.jpg{message}"):
         encode_image(path)
 
 
@@ -208,7 +209,7 @@ def test_whatever_pillow_raises_has_a_name(tmp_path: Path, monkeypatch: pytest.M
         raise KeyError("palette")
 
     monkeypatch.setattr(PngImageFile, "load", fail)
-    with pytest.raises(DataError, match="photo.png: cannot be decoded"):
+    with pytest.raises(DataError, match="photo.png cannot be decoded"):
         encode_image(tmp_path / "photo.png")
 
 

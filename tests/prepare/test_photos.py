@@ -181,10 +181,11 @@ BAD_ROWS: dict[str, tuple[Row, str, str]] = {
     "missing image": (("train", "gone.png", "x"), "gone.png: no such image file", "1 of a missing image"),
     "no image name": (("train", " ", "x"), "no such image file", "1 of a missing image"),
     "impossible image name": (("train", "long " * 200, "x"), "no such image file", "1 of a missing image"),
-    "damaged image": (("train", "cut.jpg", "x"), "cut.jpg: cannot be decoded", "1 of an unreadable image"),
-    "no image": (("train", "text.jpg", "x"), "text.jpg: is in no format", "1 of an unreadable image"),
-    "empty caption": (("test", "red.png", " \t"), "the caption is empty (' \\t')", "1 with an empty caption"),
-    "caption of separators": (("test", "red.png", "&&&"), "the caption is empty", "1 with an empty caption"),
+    "damaged image": (("train", "cut.jpg", "x"), "cut.jpg cannot be decoded", "1 of an unreadable image"),
+    "no image": (("train", "text.jpg", "x"), "text.jpg is in no format", "1 of an unreadable image"),
+    "empty caption": (("test", "red.png", " \t"), "the caption is ' \\t': no word in it", "1 with an empty caption"),
+    "caption of separators": (("test", "red.png", "&&&"), "the caption is '&&&'", "1 with an empty caption"),
+    "caption of punctuation": (("train", "red.png", "..."), "the caption is '...'", "1 with an empty caption"),
     "unknown split": (("trian", "red.png", "x"), "unknown split 'trian'", "1 of an unknown split"),
     "unquoted comma": (
         ("train", "red.png", "a", "b"),
@@ -250,6 +251,16 @@ def test_nothing_skipped_is_said_too(folder: Folder, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.endswith("skipped: 0 rows\n")
 
 
+def test_a_column_that_is_named_twice(folder: Folder) -> None:
+    folder.csv.write_text("split,image,caption, Caption\ntrain,red.png,one,two\n")
+    folder.refused(
+        DataError, "captions.csv, row 1: the header names caption more than once", flags=("--skip-bad-rows",)
+    )
+    folder.csv.write_text("split,image,caption,note,note\ntrain,red.png,one,,\n")
+    folder.prepare()
+    assert [row[2] for row in folder.rows("train")] == ["one"]
+
+
 @pytest.mark.parametrize("rows", [[], [("train", "gone.png", "x")]])
 def test_no_usable_row(folder: Folder, rows: list[Row]) -> None:
     folder.write(rows)
@@ -302,8 +313,9 @@ def test_a_failed_run_leaves_the_earlier_files_alone(folder: Folder) -> None:
 def test_what_a_killed_run_has_left_is_deleted(folder: Folder) -> None:
     folder.out.mkdir()
     (folder.out / ".train.tsv.4711.partial").write_text("half a ro")
+    (folder.out / ".mine.partial").write_text("another program's")
     folder.prepare()
-    assert not list(folder.out.glob(".*"))
+    assert [path.name for path in folder.out.glob(".*")] == [".mine.partial"]
 
 
 def test_two_conversions_into_one_directory(folder: Folder) -> None:

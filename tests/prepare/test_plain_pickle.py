@@ -116,6 +116,7 @@ NAMED = {
     "dotted name": b"\x80\x04\x8c\x02os\x8c\x0bpath.exists\x93.",
     "persistent id": b"Psecret\n.",
     "binary persistent id": b"\x80\x02X\x06\x00\x00\x00secretQ.",
+    "endless persistent id": b"\x80\x02X\x06\x00\x00\x00secret" + b"2\x86" * 20 + b"Q.",
 }
 
 
@@ -129,6 +130,7 @@ def test_whatever_a_pickle_names_stands_in_the_message(tmp_path: Path, kind: str
         "dotted name": "os.path.exists",
         "persistent id": "persistent object 'secret'",
         "binary persistent id": "persistent object 'secret'",
+        "endless persistent id": "persistent object ((((...), (...)), ",
     }
     with pytest.raises(DataError, match="refs.unc..p: not the annotations.* asks for") as error:
         read_plain_pickle(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import pickle
@@ -101,8 +102,8 @@ def refcoco(make_data_set: Callable[[str, str], DataSet]) -> DataSet:
     return data
 
 
-def publish(data: DataSet, refs: Any, name: str = "refs(unc).p") -> None:
-    (data.raw / name).write_bytes(pickle.dumps(refs, protocol=0))
+def publish(data: DataSet, refs: Any, name: str = "refs(unc).p", protocol: int = 0) -> None:
+    (data.raw / name).write_bytes(pickle.dumps(refs, protocol))
 
 
 def prepare(data: DataSet, *flags: str, dataset: str = "refcoco") -> None:
@@ -217,6 +218,34 @@ def test_bad_references_stop_the_command_or_are_skipped_and_counted(
     assert [row[0] for row in refcoco.rows("train")] == ["50"]
 
 
+LONG = 10**5000
+NESTED = functools.reduce(lambda value, _: [value, value], range(20), ["x"])
+NO_TEXTS = {"lists": NESTED, "bytes": b"a", "records": {"a": 1}, "digits": LONG, "nothing": None}
+HOSTILE: dict[str, tuple[dict[str, Any], str, int]] = {
+    **{
+        f"sentence of {kind}": ({"sentences": [{"sent": value, "sent_id": 10}]}, "with an empty expression", 1)
+        for kind, value in NO_TEXTS.items()
+    },
+    "endless sentence": ({"sentences": [NESTED]}, "without an expression", 1),
+    "endless split": ({"split": NESTED}, "of an unknown split", 2),
+    "long split": ({"split": LONG}, "of an unknown split", 2),
+    "long image_id": ({"image_id": LONG}, "without a usable image_id", 2),
+    "endless ann_id": ({"ann_id": NESTED}, "without a usable ann_id", 2),
+    "long sent_id": ({"sentences": [{"sent": "lady", "sent_id": LONG}]}, "without a usable sent_id", 1),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_values_that_no_data_set_has(refcoco: DataSet, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    changes, reason, rows = HOSTILE[kind]
+    publish(refcoco, [{**REFS[0], **changes}, *REFS[1:]], protocol=4)
+    with caplog.at_level(logging.WARNING):
+        prepare(refcoco, "--skip-bad-rows")
+    assert len(caplog.text) < 2000
+    assert refcoco.summary()["skipped"] == {reason: rows}
+    assert [row[0] for row in refcoco.rows("train")] == ["50"]
+
+
 def test_a_repeated_sentence(refcoco: DataSet) -> None:
     publish(refcoco, [*REFS, ref(1, "train", 9, 20, "cup")])
     refused(refcoco, DataError, "[5].sentences[0]", "its sent_id 10 is taken")
@@ -243,6 +272,7 @@ def test_what_was_typed_stands_in_for_a_sentence_that_cleaning_emptied(refcoco: 
         [0, 0, "5", 5],
         [0, 0, float("nan"), 5],
         [0, 0, 5, True],
+        [0, 0, 10**400, 5],
         None,
     ],
 )

@@ -91,6 +91,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown label": ({"gold_label": "entailmnt"}, "its gold_label is 'entailmnt'", "of an unknown label"),
     "no label": ({"gold_label": None}, "its gold_label is None", "of an unknown label"),
     "no hypothesis": ({"sentence2": " "}, "its sentence2 is ' '", "with an empty sentence2"),
+    "premise that is no text": ({"sentence1": ["a"]}, "its sentence1 is ['a']", "without a usable sentence1"),
     "no image id": ({"Flickr30K_ID": None}, "its Flickr30K_ID is None", "without a usable Flickr30K_ID"),
     "no id": ({"pairID": ""}, "its pairID is ''", "without a usable pairID"),
     "repeated id": ({"pairID": "4705552913#2r11"}, "'4705552913#2r11' is an earlier row's", "with a repeated pairID"),
@@ -123,7 +124,7 @@ def test_a_premise_that_is_missing_leaves_the_caption_empty(snli_ve: DataSet) ->
     [
         (b'{"a": 1}\n\n{"a"\n', "row 1: its pairID is None"),
         (b"\n{oops}\n", "row 2: no JSON"),
-        (b"[1]\n", "row 1: '[1]"),
+        (b"[1]\n", "row 1: [1] is no"),
         (b'"\xff"\n', "not UTF-8"),
         (b'{"a": ' + b"9" * 5000 + b"}\n", "row 1: no JSON"),
         (b"[" * 100_000 + b"\n", "row 1: no JSON"),
