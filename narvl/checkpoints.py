@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import shutil
+import stat
 import time
 import zipfile
 from collections.abc import Iterator
@@ -95,7 +96,10 @@ def copy(source: str | Path, target: str | Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        size = status.st_size
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe would be waited for
+            raise DataError(f"{path}: no file of bytes, but a pipe or device. Give a checkpoint of fairseq-train.")
         with path.open("rb") as file:
             zipped = file.read(len(_ZIP)) == _ZIP
     except FileNotFoundError as error:

@@ -134,6 +134,8 @@ def test_the_newest_other_checkpoint_that_can_be_read_is_offered(last: Path) -> 
     os.truncate(save(folder / "checkpoint_1_30.pt", 30, age=10), 700)
     torch.save([1], folder / "another.pt")
     (folder / "gone.pt").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.pt")  # opened, it would wait for a writer
+    assert "no file of bytes, but a pipe or device" in refusal(folder / "pipe.pt")
     os.truncate(last, 1000)
     assert refusal(last).endswith(
         f"The newest other checkpoint there that can be read is {best} (update 20): copy it over this one, or give it "
