@@ -120,7 +120,7 @@ class TestReferences:
             maker(1, Example("", " a disc", ""), self.IMAGE),
         ]
         tables = collate(samples, vocabulary.dictionary)["references"]
-        assert tables["lengths"].tolist() == [[3, 4], [3, 1]]
+        assert tables["lengths"].tolist() == [[3, 4], [3, 0]]
         assert tables["weights"].tolist() == [[1.0, 0.5], [1.0, 0.0]]
         said = [row[:length] for row, length in zip(tables["tokens"].flatten(0, 1), (3, 4, 3), strict=False)]
         assert [vocabulary.decode(tokens) for tokens in said] == ["a ring", "a big ring", "a disc"]
