@@ -81,7 +81,7 @@ class TestRunner:
 
     def test_the_time_is_kept(self) -> None:
         report = run([Case("any", st.integers(), lambda _: "fine")], 1, seconds=0.3)
-        assert 0.3 <= report.seconds < 5 and report.examples == report.outcomes["any: fine"] > 10
+        assert 0.3 <= report.seconds < 5 and report.examples == report.outcomes["any: fine"] > 0
 
 
 def test_the_command_keeps_other_targets_results(
