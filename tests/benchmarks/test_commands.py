@@ -174,7 +174,6 @@ def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for row in cell["rows"]:
         assert sum(part["median"] for part in row["parts_ms"].values()) == pytest.approx(row["median_ms"], rel=0.8)
         assert row["kept_bytes"] > 4 * 4 * 7_000_000, "weights, gradients and two moments"
-        assert row["peak_bytes"] >= 0, "a process that has worked before may have room enough"
     assert "nano, 32 px, batch 1: NARVL" in table_of("speed-training", tmp_path, monkeypatch)
 
 
