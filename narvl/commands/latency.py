@@ -37,12 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="parallel models: beams of CTC's search to time side by side; 0 is greedy",
     )
+    parser.add_argument(
+        "--candidates",
+        metavar="FILE",
+        help="vqa: also time autoregressive models that score all of these answers (narvl prepare vqa and narvl scenes"
+        " write candidates.txt)",
+    )
     parser.add_argument("--json", metavar="OUT", help="also write the figures, and where they come from, to a file")
     add_model_options(parser)
     add_decoding_options(parser)
 
 
-def decodings(beam: int, ctc_beams: Sequence[int], parallel: bool) -> list[tuple[str, int, dict[str, Any]]]:
+def decodings(
+    beam: int, ctc_beams: Sequence[int], parallel: bool, candidates: str | None = None
+) -> list[tuple[str, int, dict[str, Any]]]:
     """Return the ways to decode a checkpoint that are timed: name, beam, and the task's flags.
 
     fairseq's beam search is what published speed-ups are ratios to; ours over the same model is what one would use.
@@ -51,14 +59,20 @@ def decodings(beam: int, ctc_beams: Sequence[int], parallel: bool) -> list[tuple
         beam: of autoregressive models.
         ctc_beams: of parallel ones; 0 is greedy.
         parallel: which of them the model is.
+        candidates: file of the answers that autoregressive models are also to score, all of them.
     """
     if parallel:
         return [(f"CTC beam {width}" if width else "parallel", 1, {"ctc_beam": width}) for width in ctc_beams]
     fairseq, optimised = {"ar_search": "fairseq"}, {"ar_search": "optimised"}
-    greedy = ("AR greedy, optimised", 1, optimised)
+    free = [("AR greedy, optimised", 1, optimised)]
     if beam == 1:
-        return [("AR greedy, fairseq", 1, fairseq), greedy]
-    return [(f"AR beam {beam}, fairseq", beam, fairseq), (f"AR beam {beam}, optimised", beam, optimised), greedy]
+        free = [("AR greedy, fairseq", 1, fairseq), *free]
+    else:
+        free = [(f"AR beam {beam}, fairseq", beam, fairseq), (f"AR beam {beam}, optimised", beam, optimised), *free]
+    if candidates is None:
+        return free
+    # Last: what it sets of the task stays, and each generator is built with what was set before.
+    return [*free, ("AR all candidates", 1, {"candidate_search": "all", "candidates": candidates})]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -88,7 +102,9 @@ def run(args: argparse.Namespace) -> None:
             raise UsageError(f"--run {entry!r}: write NAME=CKPT, e.g. --run NARVL=runs/narvl/checkpoint_best.pt.")
         predictor = Predictor(path, args.bpe_dir, args.cpu, args.inference_precision)
         predictors.append(predictor)
-        for decoding, beam, flags in decodings(args.beam, args.ctc_beam, predictor.parallel):
+        if args.candidates and predictor.task.columns != "vqa":
+            raise UsageError(f"--candidates {args.candidates}: {path} does not answer questions. Drop it.")
+        for decoding, beam, flags in decodings(args.beam, args.ctc_beam, predictor.parallel, args.candidates):
             generator = predictor.generator(flags, **{**options, "beam": beam})
 
             def decode(batch: dict, predictor: Predictor = predictor, generator: object = generator) -> None:

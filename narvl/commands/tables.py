@@ -81,7 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="OPTION",
-        help="an option of sbatch, e.g. --sbatch=--gpus-per-node=8; repeat",
+        help="an option of sbatch, for every run (--sbatch=--partition=gpu) or for those of a kind: data, train,"
+        " distil, decode, time (--sbatch=train:--gpus-per-node=8); repeat",
     )
     parser.add_argument("--job", metavar="NAME", help="run this job alone (what Slurm is given)")
 
@@ -196,7 +197,8 @@ def _submit(runs: Runs, jobs: Sequence[Job], args: argparse.Namespace) -> None:
     command = [sys.executable, "-m", "narvl.cli", "tables", *same, "--job"]
     numbers = submit(jobs, runs.folder, command, args.sbatch)
     sys.stdout.write(
-        f"{len(numbers)} runs submitted. Once they have ended, the same command without --slurm writes the tables.\n"
+        f"{len(numbers)} runs submitted, without those that have ended, run or wait. Once all have ended, the same "
+        "command without --slurm writes the tables.\n"
     )
 
 
@@ -207,11 +209,19 @@ def _make(runs: Runs, entries: Mapping[str, Sequence[Entry]], args: argparse.Nam
     from narvl.tables.runner import Runner
 
     results, docs = args.results or ROOT / "results" / runs.scale.name, args.docs or ROOT / "docs"
-    with _going_on() as named:
+
+    def publish_so_far(job: Job) -> None:
         for name, found in entries.items():
-            if not args.publish:
-                with named(name):
-                    Runner(runs.folder, args.jobs).run(_jobs(runs, {name: found}))
+            if any(job in entry.jobs for entry in found):
+                with contextlib.suppress(DataError, UsageError):  # which the table's own turn tells
+                    publish(name, found, runs, results, docs)
+
+    with _going_on() as named:
+        if not args.publish:
+            with named("runs"):
+                # One plan of all tables: as long as any of them has a job to do, no core waits for another's last one.
+                Runner(runs.folder, args.jobs).run(_jobs(runs, entries), publish_so_far)
+        for name, found in entries.items():
             with named(name):
                 figures = publish(name, found, runs, results, docs)
                 sys.stdout.write(f"{name}\n{render(figures)}\n\n")

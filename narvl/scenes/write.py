@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from narvl.errors import UsageError
+from narvl.prepare.answers import CANDIDATES, candidates
 from narvl.scenes import bpe
 from narvl.scenes.rows import TASKS, Row, rows
 from narvl.scenes.world import check_scene_options, sample_scene
@@ -96,6 +98,8 @@ def write_scenes(plan: Plan, out: str | Path) -> Summary:
         raise UsageError(f"--out {folder}: the folder cannot be made ({error.strerror}): give another one") from error
     names = [f"{split}{suffix}" for suffix in (".scenes.jsonl", ".tsv") for split in SPLITS]
     names = ["encoder.json", "vocab.bpe", "dict.txt", *names]
+    written = [*([CANDIDATES] if plan.task == "vqa" else []), *names]
+    names.append(CANDIDATES)
     if any((folder / name).exists() for name in names):
         logger.warning("%s: replacing the data set that is there", folder)
     try:
@@ -103,7 +107,7 @@ def write_scenes(plan: Plan, out: str | Path) -> Summary:
         # The old set goes first and train.tsv comes last: a mixture of two sets, if interrupted here, lacks train.tsv.
         for name in names:
             (folder / name).unlink(missing_ok=True)
-        for name in (*(name for name in names if name != "train.tsv"), "train.tsv"):
+        for name in (*(name for name in written if name != "train.tsv"), "train.tsv"):
             (folder / (name + PARTIAL)).rename(folder / name)
     except OSError as error:
         raise UsageError(f"--out {folder}: cannot be written ({error.strerror}): give another one") from error
@@ -118,6 +122,7 @@ def _write_partial(plan: Plan, folder: Path) -> Summary:
     for name, content in bpe.gpt2_files(tokenizer, counts).items():
         (folder / (name + PARTIAL)).write_bytes(content)
     summary = Summary({}, tokenizer.get_vocab_size(), 0, 0, 0, [])
+    answers: Counter[str] = Counter()
     for split, count in zip(SPLITS, plan.scenes, strict=True):
         summary.rows[split] = 0
         with (
@@ -132,8 +137,12 @@ def _write_partial(plan: Plan, folder: Path) -> Summary:
                     table.write("\t".join(row.fields) + "\n")
                 summary.rows[split] += len(written)
                 _measure(summary, written, tokenizer)
+                if split == "train":
+                    answers.update(row.target.strip() for row in written if row.target is not None)
                 if index == 0 and split == "train":
                     summary.examples = [row.texts for row in written[:3]]
+    if plan.task == "vqa":
+        (folder / (CANDIDATES + PARTIAL)).write_text(candidates(answers, min_count=1), encoding="utf-8")
     return summary
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from narvl.provenance import version
 from narvl.tables.figures import Figure, Figures, difference, format_value, join
-from narvl.tables.job import read_record
+from narvl.tables.record import read_record
 from narvl.tables.table import Entry
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import functools
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from narvl.models._config import PRESETS
 from narvl.modules.backbone import BLOCKS, STRIDE
-from narvl.tables.job import ROOT, Job
+from narvl.tables.job import Job
+from narvl.tables.recipes import training_flags
 from narvl.tables.scales import Scale
 
 #: Operations a second that a training reaches. Of one CPU core: the operations of the scenes' trainings that ended in
@@ -62,7 +61,7 @@ def training_cost(job: Job, scale: Scale) -> Cost | None:
     if job.kind != "train":
         return None
     _, recipe, data, _, *flags = job.commands[0]
-    given = _parse([*recipe_flags(recipe), *flags])
+    given = _parse([*training_flags(recipe), *flags])
     family, _, size = given.arch.partition("_")
     shape = {**PRESETS[size], **{name: value for name in _SIZES if (value := getattr(given, name)) is not None}}
     if given.max_update:
@@ -126,16 +125,6 @@ def transformer_cost(shape: Mapping[str, Any], source: int, target: int, vocabul
     decoding = (6 * square + feed_forward) * target + 2 * square * source + 2 * target * (target + source) * width
     weights = encoder * (4 * square + feed_forward) + decoder * (8 * square + feed_forward)
     return 2 * (encoder * encoding + decoder * decoding + target * width * vocabulary), weights
-
-
-@functools.cache
-def recipe_flags(name: str) -> tuple[str, ...]:
-    """Return the flags of a recipe of ``configs/``."""
-    arrays = ("task", "model", "criterion", "schedule", "training")
-    show = " ".join(f'"${{{array}[@]}}"' for array in arrays)
-    script = f'source run_scripts/env.sh; load_recipe "$1"; printf "%s\\0" {show}'
-    done = subprocess.run(["bash", "-c", script, "bash", name], cwd=ROOT, capture_output=True, text=True, check=True)
-    return tuple(done.stdout.split("\0")[:-1])
 
 
 def _parse(flags: Sequence[str]) -> argparse.Namespace:

@@ -1,19 +1,15 @@
-"""A job: commands that are run once, and the record that they were."""
+"""A job: commands that are run once; a plan: jobs in the order of their needs."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from narvl.errors import UsageError
 
 #: The repository, in which commands run.
 ROOT = Path(__file__).resolve().parents[2]
-#: Written last, and at once: a job whose folder has it has ended well.
-RECORD = "job.json"
+#: What jobs do.
+KINDS = ("data", "train", "distil", "decode", "time")
 
 
 @dataclass(frozen=True)
@@ -22,7 +18,7 @@ class Job:
 
     Attributes:
         name: its folder, below that of all runs.
-        kind: ``data``, ``train``, ``distil``, ``decode`` or ``time``.
+        kind: one of ``KINDS``.
         commands: words of each. A command that was interrupted goes on, or begins again, when it is given once more.
         needs: names of the jobs whose files it reads.
         seed: behind its random numbers; None where none are drawn.
@@ -78,30 +74,6 @@ class Plan:
                 wanted.add(name)
                 open_ += self._jobs[name].needs
         return [job for job in self if job.name in wanted]
-
-
-def read_record(runs: Path, job: Job) -> dict[str, Any] | None:
-    """Return what was recorded when a job had ended; None before.
-
-    Raises:
-        UsageError: its folder holds what other commands have made.
-    """
-    path = runs / job.name / RECORD
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # a machine that lost power may have kept the name without the content
-        return None
-    if record["commands"] != portable_commands(runs, job):
-        raise UsageError(
-            f"{path}: the run was made by other commands than today's: {record['commands']}. "
-            f"Move {path.parent} away to run it anew, or give another --runs."
-        )
-    return record
-
-
-def portable_commands(runs: Path, job: Job) -> list[list[str]]:
-    """Return a job's commands as they are recorded: they stay the same where the folder of all runs is moved."""
-    return [[text.replace(str(runs), "RUNS").replace(word(runs), "RUNS") for text in words] for words in job.commands]
 
 
 def word(path: Path) -> str:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from narvl.errors import UsageError
-from narvl.files import named_when_full, write_whole
-from narvl.provenance import now, provenance, usable_cores
-from narvl.tables.job import RECORD, ROOT, Job, portable_commands, read_record
+from narvl.files import named_when_full
+from narvl.provenance import provenance, usable_cores
+from narvl.tables.job import ROOT, Job
+from narvl.tables.recipes import settings
+from narvl.tables.record import read_record, write_record
 
 _LOG = "log.txt"
 _LAST_LINES = 8
@@ -40,24 +41,26 @@ class Runner:
         #: Whether a command is being started: who stops it meanwhile lets it be known first.
         self.starting = False
 
-    def run(self, jobs: Sequence[Job]) -> None:
+    def run(self, jobs: Sequence[Job], after: Callable[[Job], None] = lambda job: None) -> None:
         """Run what has not ended well before.
 
         A job that fails takes with it those that need it; the others go on.
 
         Args:
             jobs: in an order in which they can be run.
+            after: called with each job that has ended well.
 
         Raises:
             UsageError: jobs failed; the message names them and their logs.
         """
         from tqdm import tqdm
 
-        waiting = [job for job in jobs if read_record(self._runs, job) is None]
-        failed: dict[str, str] = {}
+        waiting, failed = self._unfinished(jobs)
         bar = tqdm(total=len(jobs), initial=len(jobs) - len(waiting), desc="jobs", unit="job", disable=None)
         running: dict[Future[None], Job] = {}
         with bar, _signals_stop(self), ThreadPoolExecutor(self._parallel) as pool:
+            for reason in failed.values():
+                bar.write(reason, file=sys.stderr)
             try:
                 while waiting or running:
                     for job in self._ready(waiting, list(running.values()), failed):
@@ -73,6 +76,8 @@ class Runner:
                         except UsageError as error:
                             failed[job.name] = str(error)
                             bar.write(str(error), file=sys.stderr)
+                        else:
+                            after(job)
                         bar.update()
             finally:
                 self.stop()
@@ -96,16 +101,11 @@ class Runner:
                 file.write(f"{time.time():.0f}\n")
             start = time.monotonic()
             # What runs is this version, whatever is checked out meanwhile.
-            made = provenance(job.seed, job.commands[0])
+            made, recipe = provenance(job.seed, job.commands[0]), settings(job)
             for command in job.commands:
                 self._call(command, folder, lock, alone=job.alone)
-            record = {
-                "commands": portable_commands(self._runs, job),
-                "seconds": round(time.monotonic() - start, 1),
-                "attempts": len(attempts.read_text(encoding="utf-8").splitlines()),
-                "provenance": {**made, "date": now()},
-            }
-            write_whole(folder / RECORD, json.dumps(record, indent=1) + "\n")
+            took = time.monotonic() - start
+            write_record(self._runs, job, recipe, made, took, len(attempts.read_text(encoding="utf-8").splitlines()))
 
     def stop(self) -> None:
         """End the commands that are running, and what they have started."""
@@ -113,6 +113,17 @@ class Runner:
         for process in list(self._processes):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
+
+    def _unfinished(self, jobs: Sequence[Job]) -> tuple[list[Job], dict[str, str]]:
+        """Return the jobs that have not ended well; and the reasons not to run those with records of something else."""
+        waiting, failed = [], {}
+        for job in jobs:
+            try:
+                if read_record(self._runs, job) is None:
+                    waiting.append(job)
+            except UsageError as error:
+                failed[job.name] = str(error)
+        return waiting, failed
 
     def _ready(self, waiting: Sequence[Job], running: Sequence[Job], failed: dict[str, str]) -> list[Job]:
         """Choose the jobs to start now."""

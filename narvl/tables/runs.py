@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from narvl.tables.job import Job, Plan, read_record, word
+from narvl.tables.job import Job, Plan, word
+from narvl.tables.record import read_record
 from narvl.tables.scales import Dataset, Scale
 
 #: Tasks whose parallel models learn from the autoregressive model's texts.

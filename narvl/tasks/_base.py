@@ -130,8 +130,6 @@ class VisionLanguageTask(GuardedTask):
     texts: Mapping[str, bool] = {}
     #: Options of ``fairseq-generate`` that this task's beam search has unless told otherwise (``narvl predict``).
     decoding: Mapping[str, Any] = {}
-    #: How an autoregressive model finds its answer among ``candidates``: ``beam`` (any text), ``trie`` or ``all``.
-    candidate_search: str = "beam"
     #: Tokens that the model's position tables hold, of a prompt and of a target; known once it is built.
     positions: Optional[tuple[int, int]] = None
 
@@ -147,7 +145,12 @@ class VisionLanguageTask(GuardedTask):
         """Build the task (fairseq's hook, which also says whether a checkpoint is being loaded)."""
         return cls(cfg)
 
-    @functools.cached_property
+    @property
+    def candidate_search(self) -> str:
+        """How an autoregressive model finds its answer: ``beam``, or among ``candidates`` by ``trie`` or ``all``."""
+        return "beam"
+
+    @property
     def candidates(self) -> Candidates | None:
         """The only answers that an autoregressive model may say; None leaves the text free."""
         return None

@@ -1,6 +1,5 @@
 """Task ``entailment``: an image and a hypothesis in; yes, no or maybe out (SNLI-VE)."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -37,11 +36,12 @@ class EntailmentTask(VisionLanguageTask):
 
     decoding = {"unnormalized": True}
 
-    def __init__(self, cfg: EntailmentConfig) -> None:
-        super().__init__(cfg)
-        self.candidate_search = str(cfg.candidate_search)
+    @property
+    def candidate_search(self) -> str:
+        """How an autoregressive model finds its answer (``--candidate-search``)."""
+        return str(self.cfg.candidate_search)
 
-    @functools.cached_property
+    @property
     def candidates(self) -> Candidates | None:
         """The three answers, where the search is among them."""
         return None if self.candidate_search == "beam" else Candidates(entailment.ANSWERS, self.vocabulary)

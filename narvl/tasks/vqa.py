@@ -1,6 +1,5 @@
 """Task ``vqa``: an image and a question in, an answer out (VQAv2, GQA)."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
@@ -44,11 +43,12 @@ class VQATask(VisionLanguageTask):
         objects = self.cfg.max_objects if self.cfg.add_objects else 0
         return vqa.example(fields, labelled, self.cfg.max_src_words, objects)
 
-    def __init__(self, cfg: VQAConfig) -> None:
-        super().__init__(cfg)
-        self.candidate_search = str(cfg.candidate_search)
+    @property
+    def candidate_search(self) -> str:
+        """How an autoregressive model finds its answer (``--candidate-search``)."""
+        return str(self.cfg.candidate_search)
 
-    @functools.cached_property
+    @property
     def candidates(self) -> Candidates | None:
         """The answers of ``--candidates``, where the search is among them."""
         if self.candidate_search == "beam":

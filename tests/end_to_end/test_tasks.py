@@ -164,3 +164,8 @@ def test_answers_among_candidates(search: str, quick: Callable, tmp_path: Path) 
     assert len(said) == 10 and set(said) <= {"cross", "large ring", "2"}
     ignored = quick("fairseq-generate", data, *decoding, "--candidates", answers, fails=True)
     assert "Add --candidate-search trie or all" in ignored.err
+    if search == "all":
+        path, command = model / "checkpoint_last.pt", ["narvl", "latency", "--data", data, "--cpu", "--max-len-b", 4]
+        timed = quick(*command, "--run", f"AR={path}", "--candidates", answers, "--samples", 2, "--warmup", 0).out
+        ways = [line.split("|")[2].strip() for line in timed.splitlines()[2:]]
+        assert ways == ["AR beam 5, fairseq", "AR beam 5, optimised", "AR greedy, optimised", "AR all candidates"]

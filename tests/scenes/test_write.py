@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,10 +51,20 @@ def test_same_seed_same_bytes(tmp_path: Path, task: str) -> None:
         write_scenes(plan, tmp_path / name)
     write_scenes(replace(plan, seed=1), tmp_path / "c")
     first, other = digests(tmp_path / "a"), digests(tmp_path / "c")
-    assert set(first) == NAMES
+    assert set(first) == NAMES | ({"candidates.txt"} if task == "vqa" else set())
     assert first == digests(tmp_path / "b")
     same = {name for name in NAMES if first[name] == other[name]}
     assert same == {"encoder.json", "vocab.bpe", "dict.txt"}, "the seed moves everything but the BPE"
+
+
+def test_the_training_questions_answers_are_listed(tmp_path: Path) -> None:
+    write_scenes(replace(SMALL, task="vqa"), tmp_path)
+    counts = Counter(row[3].partition("&&")[0].partition("|!+")[2] for row in table(tmp_path / "train.tsv"))
+    listed = (tmp_path / "candidates.txt").read_text().splitlines()
+    assert len(listed) == len(counts) and set(listed) == set(counts)
+    assert [counts[answer] for answer in listed] == sorted(counts.values(), reverse=True)
+    write_scenes(SMALL, tmp_path)
+    assert set(digests(tmp_path)) == NAMES, "another task's data set has none, and the old one goes"
 
 
 def test_the_bytes_do_not_depend_on_the_process(tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ from narvl.errors import DataError
 from narvl.provenance import provenance
 from narvl.tables import latency_model, scales
 from narvl.tables.catalogue import TABLES, propagation, texts
-from narvl.tables.estimate import CPU_RATE, backbone_cost, recipe_flags, training_cost, transformer_cost
+from narvl.tables.estimate import CPU_RATE, backbone_cost, training_cost, transformer_cost
 from narvl.tables.figures import Figure, Figures
-from narvl.tables.job import ROOT, Job, portable_commands
+from narvl.tables.job import ROOT, Job
+from narvl.tables.recipes import training_flags
+from narvl.tables.record import portable_commands
 from narvl.tables.runs import Runs
 from narvl.tables.table import Entry
 
@@ -90,14 +92,14 @@ def test_every_command_passes_its_parser(scale: str) -> None:
                 continue
             checked.add(key)
             planned = [] if scale == "scenes" else ["--total-num-update", "9"]  # by train.sh, from the data
-            argv = ["DATA", *recipe_flags(recipe), *flags, *planned]
+            argv = ["DATA", *training_flags(recipe), *flags, *planned]
             cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv))
             assert cfg.common.seed == job.seed
         elif program == "run_scripts/evaluate.sh":
             argv = ["DATA", "--path", words[1], "--task", words[0].partition("/")[0], *words[5:]]
             options.parse_args_and_arch(options.get_generation_parser(), argv)
         elif program == "run_scripts/distill.sh":
-            assert recipe_flags(words[0]), "there is such a recipe"
+            assert training_flags(words[0]), "there is such a recipe"
         else:
             assert program == "python" and words[:1] == ["-m"]
     assert len(checked) > 10
@@ -122,7 +124,7 @@ def test_the_papers_table_1_trains_with_the_papers_settings() -> None:
         _, recipe, _, _, *more = job.commands[0]
         task, _, model = recipe.partition("/")
         queries, epochs, batch, rate, ratio, smoothing, side = PAPER[task]
-        flags = {**flags_of(recipe_flags(recipe)), **flags_of(tuple(more))}
+        flags = {**flags_of(training_flags(recipe)), **flags_of(tuple(more))}
         assert int(flags["--max-epoch"]) == (12 if job.name.startswith("refcocog") else epochs)
         assert float(flags["--lr"]) == rate and float(flags["--label-smoothing"]) == smoothing
         assert int(flags["--patch-image-size"]) == side and recipe_numbers(recipe) == (str(batch), str(ratio))
@@ -139,6 +141,16 @@ def test_the_papers_grid_of_table_10_is_one_epoch_each() -> None:
     trained = [entry.jobs[0].commands[0] for entry in tables["table10"] if entry.jobs[0].kind == "train"]
     grid = {flags_of(words)["--num-queries"]: flags_of(words)["--max-epoch"] for words in trained}
     assert grid == dict.fromkeys(("10", "20", "100", "500", "1000"), "1")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_all_candidates_are_those_of_the_data(scale: str) -> None:
+    runs, tables = PLANS[scale]
+    first, *_, timed = (entry for entry in tables["table1"] if entry.row == "vqa AR, all candidates")
+    (path,) = {flags_of(command)["--candidates"] for job in (*first.jobs[1:], *timed.jobs) for command in job.commands}
+    assert path.endswith("data/vqa/candidates.txt")
+    assert all(flags_of(job.commands[0])["--candidate-search"] == "all" for job in first.jobs[1:])
+    assert timed.paper["ms"] == 15_415 and first.paper["accuracy test-std"] == 78.1
 
 
 @pytest.mark.parametrize("table", ["table10", "queries"])
@@ -274,7 +286,7 @@ def test_teacher_free_models_have_the_updates_of_teacher_and_student() -> None:
         return int(flags[flags.index("--max-update") + 1])
 
     for task, flags in SCALES["scenes"].teacher_free.items():
-        both = [updates(recipe_flags(f"{task}/{family}_nano")) for family in ("ofa", "narvl")]
+        both = [updates(training_flags(f"{task}/{family}_nano")) for family in ("ofa", "narvl")]
         assert updates(flags) == sum(both) and flags[flags.index("--total-num-update") + 1] == str(sum(both))
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from narvl.errors import UsageError
-from narvl.tables.job import Job, Plan, read_record
+from narvl.tables.job import Job, Plan
+from narvl.tables.recipes import settings
+from narvl.tables.record import read_record
 from narvl.tables.runner import Runner
-from narvl.tables.slurm import submit
 
 
 def shell(name: str, script: str, *needs: str, kind: str = "train", seed: int | None = 1) -> Job:
@@ -93,7 +94,7 @@ def test_threads_are_shared_but_by_timing(tmp_path: Path) -> None:
 def test_other_commands_than_those_recorded_are_refused(tmp_path: Path) -> None:
     Runner(tmp_path).run([shell("a", "true")])
     with pytest.raises(UsageError, match="made by other commands"):
-        Runner(tmp_path).run([shell("a", "exit 0")])
+        Runner(tmp_path).run_one(shell("a", "exit 0"))
 
 
 def test_runs_may_be_moved(tmp_path: Path) -> None:
@@ -203,28 +204,6 @@ def test_two_callers_share_the_work(tmp_path: Path) -> None:
     assert sorted(lines) == sorted(f"{word} {name}" for name in "abc" for word in ("begin", "end"))
 
 
-def test_slurm_gets_a_job_each_with_its_dependencies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = tmp_path / "bin" / "sbatch"
-    fake.parent.mkdir()
-    count = tmp_path / "calls"
-    fake.write_text(f'#!/bin/bash\nprintf "%s\\n" "$*" >> {count}\nwc -l < {count}\n')
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
-    jobs = [shell("a", "true"), shell("b", "true", "a"), shell("c", "true")]
-    Runner(tmp_path / "runs").run(jobs[2:])
-    numbers = submit(jobs, tmp_path / "runs", ["narvl", "tables", "--job"], ["--gpus-per-node=8"])
-    assert numbers == {"a": "1", "b": "2"}
-    first, second = count.read_text().splitlines()
-    assert "--dependency" not in first and "--gpus-per-node=8" in first and "--wrap=narvl tables --job a" in first
-    assert "--dependency=afterok:1 --kill-on-invalid-dep=yes" in second
-    fake.write_text("#!/bin/bash\necho no such partition >&2\nexit 1\n")
-    with pytest.raises(UsageError, match="sbatch refused a: no such partition"):
-        submit(jobs[:1], tmp_path / "runs", ["narvl"], [])
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageError, match="no sbatch"):
-        submit(jobs[:1], tmp_path / "runs", ["narvl"], [])
-
-
 def test_a_full_disk_is_told_and_the_job_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -256,3 +235,47 @@ def test_records_are_json_for_people(tmp_path: Path) -> None:
     Runner(tmp_path).run([shell("a", f"echo {tmp_path}")])
     record = json.loads((tmp_path / "a" / "job.json").read_text())
     assert record["commands"] == [["bash", "-c", "echo RUNS"]]
+
+
+def test_each_job_that_ends_well_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    jobs = [shell("a", "true"), shell("bad", "exit 1"), shell("b", "true", "a")]
+    with pytest.raises(UsageError, match="failed: bad"):
+        Runner(tmp_path).run(jobs, lambda job: told.append(job.name))
+    assert told == ["a", "b"]
+    Runner(tmp_path).run([jobs[0]], lambda job: told.append(job.name))
+    assert told == ["a", "b"], "what has ended before is not told again"
+
+
+def test_a_record_of_something_else_fails_its_job_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Runner(tmp_path).run([shell("a", "true")])
+    jobs = [shell("a", "exit 0"), shell("b", "true", "a"), shell("c", "true")]
+    with pytest.raises(UsageError, match="failed: a; not run, because they need one of them: b"):
+        Runner(tmp_path).run(jobs)
+    assert "made by other commands" in capsys.readouterr().err
+    assert read_record(tmp_path, jobs[2]) is not None
+
+
+def test_a_recipe_that_has_changed_is_no_reason_to_reuse_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job("a", "train", (("run_scripts/train.sh", "captioning/ofa_nano", "DATA", "OUT"),), seed=1)
+    monkeypatch.setattr(Runner, "_call", lambda *_, **__: None)
+    Runner(tmp_path).run_one(job)
+    record = read_record(tmp_path, job)
+    assert record is not None and "--criterion" in record["recipe"] and "--log-interval" not in record["recipe"]
+    path = tmp_path / "a" / "job.json"
+    changed = [word.replace("cross_entropy", "other_loss") for word in record["recipe"]]
+    path.write_text(json.dumps({**record, "recipe": changed}))
+    with pytest.raises(UsageError, match=r"a/job\.json: the recipe captioning/ofa_nano has changed.* --run"):
+        read_record(tmp_path, job)
+    path.write_text(json.dumps({name: value for name, value in record.items() if name != "recipe"}))
+    assert read_record(tmp_path, job) is not None, "older records are taken at their word"
+
+
+@pytest.mark.parametrize(
+    ("script", "has", "has_not"),
+    [("train", "effective_batch=512", "--beam"), ("distill", "--beam", "--lr"), ("evaluate", "--unnormalized", "--lr")],
+)
+def test_a_record_holds_what_its_script_reads(script: str, has: str, has_not: str) -> None:
+    found = settings(Job("a", "train", ((f"run_scripts/{script}.sh", "vqa/ofa_base", "x"),)))
+    assert found is not None and has in found and has_not not in found
+    assert settings(Job("a", "time", (("narvl", "latency"),))) is None
