@@ -1,4 +1,4 @@
-"""Predicts latency from work: operations, bytes and passes, with rates fitted on half of the measured points.
+"""Predicts latency from work: operations, bytes and passes, with rates fitted on a part of the measured points.
 
 A part of the work (the encoder, or a way to decode) takes
 
@@ -61,10 +61,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What was measured of a model that decodes in one way."""
+    """What was measured of a model that decodes batches of one size in one way."""
 
     encoder: Point
     decoder: Point
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ def split(points: Sequence[Decoded], seed: int) -> tuple[list[Decoded], list[Dec
     return [points[place] for place in order[:half]], [points[place] for place in order[half:]]
 
 
+def leave_out(points: Sequence[Decoded], batch: int) -> tuple[list[Decoded], list[Decoded]]:
+    """Hold all batches of a size back: to predict them is to go beyond what was fitted."""
+    return [point for point in points if point.batch != batch], [point for point in points if point.batch == batch]
+
+
 def read_points(latency: Path, floor: Path) -> dict[str, list[Decoded]]:
     """Read what was measured of each way to decode, and the work behind it.
 
@@ -115,7 +121,7 @@ def read_points(latency: Path, floor: Path) -> dict[str, list[Decoded]]:
             encoder = _point(work["parts"].values(), batch, shape["encoder_layers"], row["encoder_ms"])
             parts = work["decoders"][decoding].values()
             decoder = _point(parts, batch, steps * shape["decoder_layers"], row["decoder_ms"])
-            points[decoding].append(Decoded(encoder, decoder))
+            points[decoding].append(Decoded(encoder, decoder, batch))
     return points
 
 
@@ -124,9 +130,8 @@ def _point(parts: Collection[dict[str, float]], batch: int, passes: int, ms: flo
     return Point(batch * flops, weights, batch * samples, passes, ms)
 
 
-def check(points: Sequence[Decoded], seed: int) -> dict[str, dict[str, float]]:
-    """Fit a way to decode on half of its points, and predict the rest: the encoder, the decoder, the whole."""
-    fitted, held_back = split(points, seed)
+def check(fitted: Sequence[Decoded], held_back: Sequence[Decoded]) -> dict[str, dict[str, float]]:
+    """Fit a way to decode on some of its points, and predict others: the encoder, the decoder, the whole."""
     encoder, decoder = fit([point.encoder for point in fitted]), fit([point.decoder for point in fitted])
     parts = {
         "encoder": [(encoder.ms(point.encoder), point.encoder.ms) for point in held_back],
@@ -165,17 +170,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latency", required=True, type=Path, metavar="FILE", help="of benchmarks/speed/latency.py")
     parser.add_argument("--floor", required=True, type=Path, metavar="FILE", help="of benchmarks/speed/floor.py")
-    parser.add_argument("--seed", type=int, default=1, help="which half is fitted (default: 1)")
+    division = parser.add_mutually_exclusive_group(required=True)
+    division.add_argument("--seed", type=int, help="hold half of the points back, drawn by this seed")
+    division.add_argument("--batch", type=int, help="hold all points of this batch size back")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="where to write")
     args = parser.parse_args()
-    points = read_points(args.latency, args.floor)
-    record = {
-        f"{decoding}: {part}": values
-        for decoding, found in points.items()
-        if len(found) > 1
-        for part, values in check(found, args.seed).items()
-        if part != "encoder" or decoding == DECODINGS[-1]  # all share the encoder
-    }
+    record = {}
+    for decoding, points in read_points(args.latency, args.floor).items():
+        fitted, held_back = split(points, args.seed) if args.batch is None else leave_out(points, args.batch)
+        if fitted and held_back:
+            for part, values in check(fitted, held_back).items():
+                if part != "encoder" or decoding == DECODINGS[-1]:  # all share the encoder
+                    record[f"{decoding}: {part}"] = values
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
