@@ -50,19 +50,23 @@ def page(scale: str, results: Path, pictures: str) -> str:
 
 
 def summary(scale: str, results: Path) -> str:
-    """Write what the README says: what became of the paper's claims in every table that was run, then of our own."""
-    papers, ours = [RULE, ""], []
+    """Write what the README says: what became of the paper's claims in every table that was run, then of our own.
+
+    Our own are folded up.
+    """
+    papers: list[str] = []
+    ours: list[str] = []
     for name, table in TABLES.items():
         figures = read_figures(results / f"{name}.csv")
-        title, _, rest = table.TITLE.partition(": ")
-        for claim in table.claims(figures) if figures.all else ():
-            if title == BEYOND:
-                ours.append(f"- {rest[:1].upper()}{rest[1:]}. {claim}")
-            else:
-                papers.append(f"- {title}. {claim}")
-    if not ours and len(papers) == 2:
+        claims = table.claims(figures) if figures.all else []
+        title = table.TITLE.removeprefix(f"{BEYOND}: ")
+        if claims:
+            lines = [f"- **{title[:1].upper()}{title[1:]}**", *(f"  - {claim}" for claim in claims)]
+            (papers if title == table.TITLE else ours).extend(lines)
+    if not papers and not ours:
         return "Not run yet."
-    return "\n".join([*papers, *(["", f"{BEYOND}:", "", *ours] if ours else [])])
+    folded = ["", f"<details><summary>{BEYOND}</summary>", "", *ours, "", "</details>"] if ours else []
+    return "\n".join([RULE, "", *papers, *folded])
 
 
 def render(figures: Figures) -> str:

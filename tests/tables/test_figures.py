@@ -188,9 +188,11 @@ def test_the_summary_keeps_our_own_claims_apart(tmp_path: Path) -> None:
     assert render.summary("scenes", tmp_path) == "Not run yet."
     for name, rows in {"table8": ("Q-CTC", "cross-entropy"), "blank": ("blank trained", "blank frozen")}.items():
         (tmp_path / f"{name}.csv").write_text(Figures(figure(row, "CIDEr", "9") for row in rows).text())
-    papers, ours = render.summary("scenes", tmp_path).split("\n\nBeyond the paper:\n\n")
-    assert papers.startswith(RULE) and "- Table 8. Q-CTC is above cross-entropy" in papers
-    assert ours.startswith("- The blank trained or frozen, captions. A trained blank is above")
+    papers, ours = render.summary("scenes", tmp_path).split("\n\n<details><summary>Beyond the paper</summary>\n\n")
+    assert papers.startswith(RULE)
+    assert "- **Table 8: the loss, captions without distillation**\n  - Q-CTC is above cross-entropy" in papers
+    assert ours.startswith("- **The blank trained or frozen, captions**\n  - A trained blank is above")
+    assert ours.endswith("\n\n</details>")
 
 
 @pytest.mark.parametrize("name", TABLES)
