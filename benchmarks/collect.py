@@ -4,6 +4,7 @@ Usage: python benchmarks/collect.py quickstart RUN    (RUN: the quickstart's fol
        python benchmarks/collect.py photos RUN        (RUN: the folder of benchmarks/photos.sh)
        python benchmarks/collect.py precision RUN     (RUN: the folder of benchmarks/precision.sh)
        python benchmarks/collect.py references RUN    (RUN: the folder of benchmarks/photos_references.sh)
+       python benchmarks/collect.py advisories RUN    (RUN: where pip-audit has written audit.json; docs/hardening.md)
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from narvl.evaluation.generations import read_generations
+from narvl.provenance import provenance
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 #: How commands name the folder they write to.
@@ -95,6 +97,21 @@ def references(run: Path) -> None:
     write("photos_references", record)
 
 
+def advisories(run: Path) -> None:
+    """Collect what pip-audit said of every pinned package: known advisories, or why it does not know."""
+    packages = {
+        package["name"]: {
+            "version": package.get("version"),
+            "advisories": [found["id"] for found in package.get("vulns", [])],
+            "unknown": package.get("skip_reason"),
+        }
+        for package in read(run / "audit.json")["dependencies"]
+    }
+    flags = f"-r requirements.txt --no-deps --disable-pip -f json -o {OUT}/audit.json"
+    made = provenance(None, ["pip-audit", *flags.split()])
+    write("advisories", {"packages": packages, "provenance": made})
+
+
 def main() -> None:
     """Collect a run."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -109,6 +126,7 @@ KINDS = {
     "photos": photos,
     "precision": precision,
     "references": references,
+    "advisories": advisories,
 }
 
 

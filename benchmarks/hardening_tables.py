@@ -31,12 +31,18 @@ def long_run() -> str:
     return _section("long_run", _long_run)
 
 
+def advisories() -> str:
+    """Build the list of advisories of pinned packages."""
+    return _section("advisories", _advisories)
+
+
 #: By the names of the markers on the page.
 SECTIONS: dict[str, Callable[[], str]] = {
     "hardening-cases": cases,
     "hardening-interruptions": interruptions,
     "hardening-fuzz": fuzzing,
     "hardening-long-run": long_run,
+    "hardening-advisories": advisories,
 }
 
 
@@ -62,6 +68,15 @@ def _cases(record: dict[str, Any]) -> str:
         "\n\nA try is a test. One fails in the earlier version where the case goes wrong, or where the error does not "
         "name what today's names; *not there*: the tests are of parts that the earlier version has not."
     )
+
+
+def _advisories(record: dict[str, Any]) -> str:
+    packages = record["packages"]
+    unknown = [name for name, package in packages.items() if package["unknown"]]
+    found = [[name, package["version"], id_] for name, package in packages.items() for id_ in package["advisories"]]
+    said = f"{len(packages) - len(unknown)} of {len(packages)} pinned packages were answered for: "
+    said += _table(["package", "version", "advisory"], found).join(("\n\n", "\n\n")) if found else "no known advisory. "
+    return said + (f"Not answered for: {', '.join(unknown)}." if unknown else "")
 
 
 def _interruptions(record: dict[str, Any]) -> str:
