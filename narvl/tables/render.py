@@ -108,8 +108,12 @@ def source(figures: Figures) -> str:
     """Say where a table's figures come from."""
     commits = dict.fromkeys(short_version(commit) for figure in figures.all for commit in separate(figure.commit))
     machines = dict.fromkeys(machine for figure in figures.all for machine in separate(figure.machine))
-    quartiles = " In brackets are quartiles." if any(metric.endswith(QUARTILES) for metric in figures.metrics) else ""
-    return f"± is the standard deviation over seeds.{quartiles} Commit {', '.join(commits)}; {', '.join(machines)}."
+    said = []
+    if any(len(figures.of(row, metric)) > 1 for row in figures.rows for metric in figures.metrics):
+        said.append("± is the standard deviation over seeds.")
+    if any(metric.endswith(QUARTILES) for metric in figures.metrics):
+        said.append("In brackets are quartiles.")
+    return " ".join([*said, f"Commit {', '.join(commits)}; {', '.join(machines)}."])
 
 
 def _is_number(text: str) -> bool:
