@@ -13,7 +13,7 @@ from narvl.errors import DataError
 from narvl.tables import plots, render
 from narvl.tables.catalogue import TABLES
 from narvl.tables.collect import collect
-from narvl.tables.figures import Figure, Figures, difference, format_value, mean_text, read_figures
+from narvl.tables.figures import QUARTILES, Figure, Figures, difference, format_value, mean_text, read_figures
 from narvl.tables.job import Job
 from narvl.tables.publish import merge
 from narvl.tables.runner import Runner
@@ -193,6 +193,15 @@ def test_the_summary_keeps_our_own_claims_apart(tmp_path: Path) -> None:
     assert "- **Table 8: the loss, captions without distillation**\n  - Q-CTC is above cross-entropy" in papers
     assert ours.startswith("- **The blank trained or frozen, captions**\n  - A trained blank is above")
     assert ours.endswith("\n\n</details>")
+
+
+def test_signs_are_explained_where_they_stand() -> None:
+    one = [figure("A", "CIDEr", "92"), figure("A", "text", "a red ring")]
+    assert render.source(Figures(one)).startswith("Commit ")
+    more = [*one, replace(one[0], seed="2"), figure("A", f"ms{QUARTILES[0]}", "3")]
+    assert render.source(Figures(more)).startswith(
+        "± is the standard deviation over seeds. In brackets are quartiles. "
+    )
 
 
 @pytest.mark.parametrize("name", TABLES)
