@@ -66,6 +66,23 @@ def _explain_broken_updates() -> None:
     Trainer.train_step = train_step_explained
 
 
+def _explain_broken_validation() -> None:
+    """Let a batch of validation that finds no memory end in our tasks' error, once fairseq has tried it again."""
+    from fairseq.trainer import Trainer
+
+    valid_step = Trainer.valid_step
+
+    def valid_step_explained(self: Any, sample: Any, raise_oom: bool = False) -> Any:
+        try:
+            return valid_step(self, sample, raise_oom)
+        except RuntimeError as error:
+            if not _is_guarded(self.task) or "out of memory" not in str(error):
+                raise
+            raise self.task.explain_lack_of_memory([sample], error, training=False) from error
+
+    Trainer.valid_step = valid_step_explained
+
+
 def _refuse_to_train_nothing() -> None:
     """Let ``fairseq-train`` fail where it would end at once, and tell that all went well.
 
@@ -95,4 +112,5 @@ def _refuse_to_train_nothing() -> None:
 
 _mark_stand_ins()
 _explain_broken_updates()
+_explain_broken_validation()
 _refuse_to_train_nothing()

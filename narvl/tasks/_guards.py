@@ -75,17 +75,23 @@ class GuardedTask(FairseqTask):
         reason = str(error).splitlines()[0].rstrip(".")
         return DataError(f"{self._name_rows(samples)}: no update can be made of them ({reason}). {_ADVICE}")
 
-    def explain_lack_of_memory(self, samples: Sequence[dict[str, Any]], error: RuntimeError) -> UsageError:
-        """Make the error of an update for which there is no memory (``narvl.compat_training`` asks for it).
+    def explain_lack_of_memory(
+        self, samples: Sequence[dict[str, Any]], error: RuntimeError, training: bool = True
+    ) -> UsageError:
+        """Make the error of batches for which there is no memory (``narvl.compat_training`` asks for it).
 
         Args:
-            samples: the update's batches.
+            samples: the update's batches, or one of validation.
             error: what torch says.
+            training: whether they are an update's.
         """
         reason = str(error).splitlines()[0].rstrip(".")
+        what = f"{self._name_rows(samples)}: no memory is left to"
+        if not training:
+            return UsageError(f"{what} validate them ({reason}). Give a smaller --batch-size-valid.")
         return UsageError(
-            f"{self._name_rows(samples)}: no memory is left to learn them ({reason}). Give a smaller --batch-size, and "
-            "an --update-freq larger by as much, which keeps the effective batch; or --checkpoint-activations."
+            f"{what} learn them ({reason}). Give a smaller --batch-size, and an --update-freq larger by as much, which "
+            "keeps the effective batch; or --checkpoint-activations."
         )
 
     def _name_rows(self, samples: Sequence[dict[str, Any]]) -> str:
