@@ -185,11 +185,13 @@ def _find_the_checkpoint_to_start_from() -> None:
     load = checkpoint_utils.load_checkpoint
 
     def load_existing(cfg: Any, trainer: Any, **options: Any) -> Any:
+        from narvl.compat_training import patience
+
         named = cfg.restore_file.replace(".pt", f"{trainer.checkpoint_suffix}.pt")
         if cfg.restore_file != _LAST and not PathManager.exists(named):
             raise UsageError(f"--restore-file {named}: no such file. Give a checkpoint, or drop the flag.")
         try:
-            return load(cfg, trainer, **options)
+            loaded = load(cfg, trainer, **options)
         except ValueError as error:
             if "optimizer's group" not in str(error):
                 raise
@@ -198,6 +200,9 @@ def _find_the_checkpoint_to_start_from() -> None:
                 "that it was begun with (such as --self-conditioned-layers), or another --save-dir and "
                 "--finetune-from-model."
             ) from error
+        if cfg.reset_optimizer or cfg.reset_meters:  # then fairseq forgets the best checkpoint, too
+            patience().clear()
+        return loaded
 
     checkpoint_utils.load_checkpoint = load_existing
 
@@ -239,8 +244,13 @@ def _end_a_training_once() -> None:
     train = command.train
 
     def train_unless_ended(cfg: Any, trainer: Any, task: Any, epoch_itr: Any) -> Any:
+        from narvl.compat_training import patience
+
         if 0 < cfg.optimization.max_update <= trainer.get_num_updates():
             logger.info("training has ended before: %d updates", trainer.get_num_updates())
+            return [None], True
+        if 0 < cfg.checkpoint.patience <= patience().get("num_runs", 0):
+            logger.info("training has ended before: --patience %d", cfg.checkpoint.patience)
             return [None], True
         return train(cfg, trainer, task, epoch_itr)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from typing import Any
 
 import torch
@@ -11,6 +12,16 @@ from narvl.errors import UsageError
 
 #: Marks a batch that stands in for one without rows: it is computed, and must count for nothing.
 STAND_IN = "stand_in"
+
+
+def patience() -> dict[str, Any]:
+    """Return what ``--patience`` counts: the best validation so far, and how many since did not improve on it.
+
+    fairseq keeps it in attributes of a function, which a training that is started again has not; it may be changed.
+    Empty before the first validation, and without the flag.
+    """
+    command = sys.modules.get("fairseq_cli.train")
+    return {} if command is None else vars(command.should_stop_early)
 
 
 def _is_guarded(task: Any) -> bool:

@@ -12,7 +12,7 @@ from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
-from narvl.compat_training import STAND_IN
+from narvl.compat_training import STAND_IN, patience
 from narvl.errors import DataError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -116,6 +116,14 @@ class GuardedTask(FairseqTask):
             raise DataError(f"{self._name_rows([sample])}: the loss of this batch in validation is {value}. {_ADVICE}")
         log.update(self.measure(sample, model))
         return (loss, 0, count_out(log)) if STAND_IN in sample else (loss, size, log)
+
+    def get_checkpoint_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds beside fairseq's own (fairseq's hook): what ``--patience`` counts."""
+        return {type(self).__name__: dict(patience())}
+
+    def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
+        """Go on with what a checkpoint holds (fairseq's hook)."""
+        patience().update(best=state["best"], num_runs=state["num_runs"])
 
     def measure(self, sample: dict[str, Any], model: Any) -> dict[str, Any]:
         """Return what validation logs beside the loss, as sums over the batch."""
