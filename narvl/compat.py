@@ -160,6 +160,28 @@ def _refuse_tasks_of_others() -> None:
     checkpoint_utils.load_model_ensemble_and_task = load_ours
 
 
+def _name_checkpoints_that_cannot_be_loaded() -> None:
+    """Let every command name the checkpoint of which no task or model can be built: what fails tells of a setting."""
+    from fairseq import checkpoint_utils
+
+    from narvl.errors import DataError, UsageError
+
+    load = checkpoint_utils.load_model_ensemble_and_task
+
+    def load_named(filenames: Sequence[str], *args: Any, **options: Any) -> Any:
+        try:
+            return load(filenames, *args, **options)
+        except (DataError, UsageError):
+            raise
+        except Exception as error:  # its values are of a stranger's making
+            raise DataError(
+                f"{', '.join(filenames)}: not a checkpoint that can be loaded ({type(error).__name__}: "
+                f"{_first_line(error)}). Give one of fairseq-train --user-dir narvl."
+            ) from error
+
+    checkpoint_utils.load_model_ensemble_and_task = load_named
+
+
 def _is_ours(cfg: Any) -> bool:
     """Tell whether fairseq would build one of our tasks from a checkpoint's settings."""
     from fairseq.tasks import TASK_REGISTRY
@@ -360,6 +382,7 @@ _share_checkpoints()
 _accept_foreign_settings()
 _read_checkpoints_by_name()
 _refuse_tasks_of_others()
+_name_checkpoints_that_cannot_be_loaded()
 _find_the_checkpoint_to_start_from()
 _write_checkpoints_whole()
 _end_a_training_once()
