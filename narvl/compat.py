@@ -160,6 +160,28 @@ def _refuse_tasks_of_others() -> None:
     checkpoint_utils.load_model_ensemble_and_task = load_ours
 
 
+def _name_checkpoints_that_cannot_be_loaded() -> None:
+    """Let every command name the checkpoint of which no task or model can be built: what fails tells of a setting."""
+    from fairseq import checkpoint_utils
+
+    from narvl.errors import DataError, UsageError
+
+    load = checkpoint_utils.load_model_ensemble_and_task
+
+    def load_named(filenames: Sequence[str], *args: Any, **options: Any) -> Any:
+        try:
+            return load(filenames, *args, **options)
+        except (DataError, UsageError):
+            raise
+        except Exception as error:  # its values are of a stranger's making
+            raise DataError(
+                f"{', '.join(filenames)}: not a checkpoint that can be loaded ({type(error).__name__}: "
+                f"{_first_line(error)}). Give one of fairseq-train --user-dir narvl."
+            ) from error
+
+    checkpoint_utils.load_model_ensemble_and_task = load_named
+
+
 def _is_ours(cfg: Any) -> bool:
     """Tell whether fairseq would build one of our tasks from a checkpoint's settings."""
     from fairseq.tasks import TASK_REGISTRY
@@ -185,11 +207,13 @@ def _find_the_checkpoint_to_start_from() -> None:
     load = checkpoint_utils.load_checkpoint
 
     def load_existing(cfg: Any, trainer: Any, **options: Any) -> Any:
+        from narvl.compat_training import patience
+
         named = cfg.restore_file.replace(".pt", f"{trainer.checkpoint_suffix}.pt")
         if cfg.restore_file != _LAST and not PathManager.exists(named):
             raise UsageError(f"--restore-file {named}: no such file. Give a checkpoint, or drop the flag.")
         try:
-            return load(cfg, trainer, **options)
+            loaded = load(cfg, trainer, **options)
         except ValueError as error:
             if "optimizer's group" not in str(error):
                 raise
@@ -198,6 +222,9 @@ def _find_the_checkpoint_to_start_from() -> None:
                 "that it was begun with (such as --self-conditioned-layers), or another --save-dir and "
                 "--finetune-from-model."
             ) from error
+        if cfg.reset_optimizer or cfg.reset_meters:  # then fairseq forgets the best checkpoint, too
+            patience().clear()
+        return loaded
 
     checkpoint_utils.load_checkpoint = load_existing
 
@@ -239,8 +266,13 @@ def _end_a_training_once() -> None:
     train = command.train
 
     def train_unless_ended(cfg: Any, trainer: Any, task: Any, epoch_itr: Any) -> Any:
+        from narvl.compat_training import patience
+
         if 0 < cfg.optimization.max_update <= trainer.get_num_updates():
             logger.info("training has ended before: %d updates", trainer.get_num_updates())
+            return [None], True
+        if 0 < cfg.checkpoint.patience <= patience().get("num_runs", 0):
+            logger.info("training has ended before: --patience %d", cfg.checkpoint.patience)
             return [None], True
         return train(cfg, trainer, task, epoch_itr)
 
@@ -350,6 +382,7 @@ _share_checkpoints()
 _accept_foreign_settings()
 _read_checkpoints_by_name()
 _refuse_tasks_of_others()
+_name_checkpoints_that_cannot_be_loaded()
 _find_the_checkpoint_to_start_from()
 _write_checkpoints_whole()
 _end_a_training_once()

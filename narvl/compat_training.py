@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from typing import Any
 
 import torch
@@ -11,6 +12,16 @@ from narvl.errors import UsageError
 
 #: Marks a batch that stands in for one without rows: it is computed, and must count for nothing.
 STAND_IN = "stand_in"
+
+
+def patience() -> dict[str, Any]:
+    """Return what ``--patience`` counts: the best validation so far, and how many since did not improve on it.
+
+    fairseq keeps it in attributes of a function, which a training that is started again has not; it may be changed.
+    Empty before the first validation, and without the flag.
+    """
+    command = sys.modules.get("fairseq_cli.train")
+    return {} if command is None else vars(command.should_stop_early)
 
 
 def _is_guarded(task: Any) -> bool:
@@ -66,6 +77,23 @@ def _explain_broken_updates() -> None:
     Trainer.train_step = train_step_explained
 
 
+def _explain_broken_validation() -> None:
+    """Let a batch of validation that finds no memory end in our tasks' error, once fairseq has tried it again."""
+    from fairseq.trainer import Trainer
+
+    valid_step = Trainer.valid_step
+
+    def valid_step_explained(self: Any, sample: Any, raise_oom: bool = False) -> Any:
+        try:
+            return valid_step(self, sample, raise_oom)
+        except RuntimeError as error:
+            if not _is_guarded(self.task) or "out of memory" not in str(error):
+                raise
+            raise self.task.explain_lack_of_memory([sample], error, training=False) from error
+
+    Trainer.valid_step = valid_step_explained
+
+
 def _refuse_to_train_nothing() -> None:
     """Let ``fairseq-train`` fail where it would end at once, and tell that all went well.
 
@@ -95,4 +123,5 @@ def _refuse_to_train_nothing() -> None:
 
 _mark_stand_ins()
 _explain_broken_updates()
+_explain_broken_validation()
 _refuse_to_train_nothing()

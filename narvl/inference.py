@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from fairseq import checkpoint_utils, utils
-from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from torch import Tensor
 
@@ -56,15 +55,6 @@ class Predictor:
             models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], overrides)
         except DataError as error:
             raise UsageError(f"--path {error}") from None
-        except (
-            *(RuntimeError, LookupError, AssertionError, AttributeError, TypeError, OSError),
-            OmegaConfBaseException,
-        ) as error:
-            reason = str(error).partition("\n")[0]
-            raise UsageError(
-                f"--path {path}: not a checkpoint that can be loaded ({type(error).__name__}: {reason}). "
-                "Give one of fairseq-train --user-dir narvl."
-            ) from error
         self.task: VisionLanguageTask = task
         self.device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
         self.model: OFAModel = models[0].to(self.device)

@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BEFORE = "7b91816"
 _END = "tests/end_to_end/"
 _DAMAGED = f"{_END}test_damaged_checkpoint.py::"
+_CHECKPOINTS = "tests/test_checkpoints.py::"
 _GUARDS = "tests/tasks/test_guards.py::"
 
 #: To each case the tests that try it.
@@ -42,16 +43,50 @@ CASES: dict[str, tuple[str, ...]] = {
     "a pickle crafted to run something, as annotations": (
         "tests/prepare/test_plain_pickle.py::test_calls_are_refused_and_run_nothing",
     ),
+    "a checkpoint that could fill the memory, or is a pipe": (
+        f"{_CHECKPOINTS}test_compressed_parts_are_refused_unread",
+        f"{_CHECKPOINTS}test_parts_that_share_bytes_are_refused_unread",
+        f"{_CHECKPOINTS}test_the_newest_other_checkpoint_that_can_be_read_is_offered",
+    ),
+    "a checkpoint of whose settings nothing can be built": (
+        f"{_DAMAGED}test_a_checkpoint_that_no_task_can_be_built_of_is_named",
+        "tests/models/test_sizes.py::test_a_setting_that_is_a_tensor_is_not_written_out",
+    ),
     "a start that does not exist": (f"{_DAMAGED}test_a_start_that_does_not_exist_is_named",),
     "a finished training started again": (f"{_DAMAGED}test_a_finished_training_is_not_trained_on",),
+    "patience across restarts": (f"{_END}test_restart.py::test_patience_is_counted_across_restarts",),
     "a data-loading worker that dies": (f"{_DAMAGED}test_the_death_of_a_worker_ends_the_training",),
     "data-loading workers that stay after their epoch": (f"{_GUARDS}test_workers_end_with_their_epoch",),
     "a full disk while a checkpoint is saved": (f"{_DAMAGED}test_a_full_disk_ends_the_training_with_a_word",),
-    "a killed training goes on to the same end": (f"{_END}test_restart.py",),
+    "a killed training goes on to the same end": (
+        f"{_END}test_restart.py::test_a_killed_run_goes_on_to_the_same_end",
+        f"{_END}test_restart.py::test_a_run_killed_while_it_copies_a_checkpoint_leaves_the_old_one",
+    ),
     "a killed conversion goes on where it was": ("tests/prepare/test_staging.py",),
     "the same weights from the same seed, whatever the workers": (f"{_END}test_determinism.py",),
     "bad rows of training data": (f"{_END}test_bad_input.py",),
     "hostile images": ("tests/data/test_image.py::TestBadImages", "tests/data/test_image.py::TestHostileImages"),
+    "TIFFs that are rotated, of other depths, or whose white is 0": (
+        "tests/data/test_image.py::TestDepth",
+        "tests/data/test_image.py::TestModes::test_the_size_is_told_without_decoding",
+    ),
+    "endless numbers and other values that no data set has, in annotations": (
+        "tests/prepare/test_refcoco.py::test_values_that_no_data_set_has",
+        "tests/prepare/test_plain_pickle.py::test_keys_that_could_take_years_to_hash",
+        "tests/prepare/test_fields.py",
+    ),
+    "rows, bins and boxes that would be taken for others without a word": (
+        "tests/data/test_vocabulary.py::TestBadFolders::test_a_symbol_that_has_an_id_already",
+        "tests/data/test_boxes.py::test_the_box_column",
+        "tests/data/test_dataset.py::TestOnlyRows",
+        "tests/distillation/test_rows.py::test_rows_in_another_order_are_refused_once_texts_are_there",
+        "tests/test_grouping.py::test_images_that_cannot_be_told_apart_are_refused",
+    ),
+    "answers that nothing would be learnt from": ("tests/data/test_vqa.py::test_a_row_that_nothing_is_learnt_from",),
+    "links and other programs' files in a data folder": (
+        "tests/test_grouping.py::test_other_splits_come_along_through_links",
+        "tests/prepare/test_photos.py::test_what_a_killed_run_has_left_is_deleted",
+    ),
     "a damaged row index": ("tests/data/test_tsv.py::TestStoredIndex",),
     "names that lead out of a folder": (
         "tests/prepare/test_photos.py::test_names_that_lead_out_of_the_folder_are_refused",
@@ -61,6 +96,15 @@ CASES: dict[str, tuple[str, ...]] = {
         "tests/criterions/test_edges.py::test_one_query_through_the_model",
     ),
     "losses and gradients that are no numbers": (f"{_GUARDS}TestBrokenLosses",),
+    "a model that says NaN": tuple(
+        f"tests/decoding/{place}::test_outputs_that_are_no_numbers_name_their_rows"
+        for place in (
+            "test_beam.py",
+            "test_ar_search.py",
+            "test_all_candidates.py::TestRandomModel",
+            "test_parallel.py",
+        )
+    ),
     "a batch that finds no memory": (f"{_GUARDS}TestMemory",),
     "half precision overflows": (f"{_GUARDS}TestHalfPrecision",),
     "batches that stand in for a share that has ended": (f"{_GUARDS}TestStandIns",),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base as ExifTag
-from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
 from narvl.errors import DataError, UsageError
 
@@ -32,6 +32,8 @@ MAX_SIDE = 65_535
 _TURNED = (5, 6, 7, 8)
 # A TIFF's sample format, its default.
 _UNSIGNED = 1
+# A TIFF's photometric interpretation.
+_WHITE_IS_ZERO = 0
 _STANDARD_TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -69,8 +71,8 @@ def open_image(source: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
                 )
             if samples := _samples_of_unknown_range(image):
                 raise DataError(
-                    f"{name} has {samples}: nothing tells which values are black and white. Save it with 8 or 16 bits "
-                    "a channel."
+                    f"{name} has {samples}: nothing tells which values are black and white. Save it as a PNG, with 8 "
+                    "or 16 bits a channel."
                 )
             yield image
     except DataError:
@@ -91,10 +93,14 @@ def shown_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _samples_of_unknown_range(image: Image.Image) -> str | None:
-    """Describe an opened image's samples where their type does not tell what white is; None where it does."""
+    """Describe an opened image's samples where the file does not tell what white is; None where it does."""
     if image.mode == "F":
         return "floating-point samples"
-    if not isinstance(image, TiffImageFile) or not image.mode.startswith("I"):
+    if not isinstance(image, TiffImageFile):
+        return None
+    if PHOTOMETRIC_INTERPRETATION not in image.tag_v2 and image.mode != "RGB":  # JPEGs in TIFFs
+        return "samples without a photometric interpretation"
+    if not image.mode.startswith("I"):
         return None
     bits, kind = (image.tag_v2.get(tag, (_UNSIGNED,))[0] for tag in (BITSPERSAMPLE, SAMPLEFORMAT))
     return None if (bits, kind) == (16, _UNSIGNED) else f"{'' if kind == _UNSIGNED else 'signed '}{bits}-bit samples"
@@ -103,14 +109,22 @@ def _samples_of_unknown_range(image: Image.Image) -> str | None:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Turn any pillow image into 8-bit RGB as a viewer would show it.
 
-    The camera's rotation (EXIF) is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits.
+    The camera's rotation (EXIF) is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits, and
+    turned round where a TIFF's 0 is white.
     """
+    # pillow turns fewer bits round itself.
+    negative = (
+        isinstance(image, TiffImageFile)
+        and image.mode.startswith("I")
+        and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO
+    )
     image = ImageOps.exif_transpose(image) or image
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
         # pillow's own conversion clips 16-bit values at 255 instead of scaling them.
         image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+        image = ImageOps.invert(image) if negative else image
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))

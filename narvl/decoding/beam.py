@@ -11,7 +11,8 @@ from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 
 from narvl.decoding.candidates import Candidates
-from narvl.decoding.ensemble import build_ensemble
+from narvl.decoding.ensemble import BrokenOutputs, build_ensemble
+from narvl.decoding.numbers import no_numbers
 from narvl.errors import UsageError
 from narvl.models.ofa import OFAModel
 
@@ -72,7 +73,11 @@ class BeamGenerator(SequenceGenerator):
 
         Raises:
             UsageError: a prefix is given with candidates.
+            DataError: what the model says of a row is no number.
         """
         if self.constrained and options.get("prefix_tokens") is not None:
             raise UsageError("--prefix-size: candidate answers are said whole or not at all. Drop it.")
-        return super().generate(models, sample, bos_token=self.bos, **options)
+        try:
+            return super().generate(models, sample, bos_token=self.bos, **options)
+        except BrokenOutputs as error:
+            raise no_numbers(sample, sorted({row // self.beam_size for row in error.rows})) from None

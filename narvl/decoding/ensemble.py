@@ -18,6 +18,21 @@ from narvl.modules.output_vocabulary import OutputVocabulary
 #: fairseq's store of what decoding keeps between steps, one of each model.
 States = list[dict[str, Any]]
 
+# Where the first of these stores keeps, for fairseq's search, which row of the first step each row comes from.
+_ORIGINS = "origins"
+
+
+class BrokenOutputs(Exception):
+    """What a model says of some rows is NaN.
+
+    Args:
+        rows: rows of the search's first step.
+    """
+
+    def __init__(self, rows: list[int]) -> None:
+        super().__init__(rows)
+        self.rows = rows
+
 
 class SentenceEnsemble(EnsembleModel):
     """One or several models, asked for the token that comes next.
@@ -71,7 +86,7 @@ class SentenceEnsemble(EnsembleModel):
             (R, K), float32; memory of the caller's.
         """
         if self.models_size > 1:
-            log_probs, _ = SentenceEnsemble.forward_decoder(self, tokens, encoder_outs, states, temperature)
+            log_probs, _ = SentenceEnsemble.all_log_probs(self, tokens, encoder_outs, states, temperature)
             return log_probs.index_select(1, self.vocabulary.symbols.to(log_probs.device))
         [encoder_out], [state] = encoder_outs, states
         logits, _ = self.single_model.decoder(tokens, encoder_out, state, vocabulary=self.vocabulary)
@@ -87,9 +102,31 @@ class SentenceEnsemble(EnsembleModel):
         """
         return encoder_outs
 
-    def forward_decoder(self, *args: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
+    def reorder_incremental_state(self, incremental_states: States, new_order: Tensor) -> None:
+        """Keep or repeat the hypotheses ``new_order`` (R',)."""
+        super().reorder_incremental_state(incremental_states, new_order)
+        first = incremental_states[0]
+        if _ORIGINS in first:
+            first[_ORIGINS] = first[_ORIGINS][new_order]
+
+    def forward_decoder(
+        self, tokens: Tensor, encoder_outs: list[EncoderOutput], states: States, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor | None]:
+        """Compute ``all_log_probs`` for fairseq's search, which would take what is no number for impossible.
+
+        Raises:
+            BrokenOutputs: some are NaN.
+        """
+        log_probs, attention = self.all_log_probs(tokens, encoder_outs, states, temperature)
+        origins = states[0].setdefault(_ORIGINS, torch.arange(len(tokens), device=tokens.device))
+        broken = log_probs.amax(dim=1).isnan()  # one pass over them
+        if broken.any():
+            raise BrokenOutputs(origins[broken].tolist())
+        return log_probs, attention
+
+    def all_log_probs(self, *args: Any) -> tuple[Tensor, Tensor | None]:
         """Compute the next token's log-probabilities (R, V) over the allowed symbols."""
-        log_probs, attention = super().forward_decoder(*args, **options)
+        log_probs, attention = super().forward_decoder(*args)
         if self.allowed is not None:
             log_probs = log_probs.masked_fill(~self.allowed.to(log_probs.device), float("-inf")).log_softmax(dim=-1)
         return log_probs, attention
@@ -134,9 +171,9 @@ class CandidateEnsemble(SentenceEnsemble):
         log_probs[rows, self._columns[edges]] = values
         return log_probs
 
-    def forward_decoder(self, tokens: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
+    def all_log_probs(self, tokens: Tensor, *args: Any) -> tuple[Tensor, Tensor | None]:
         """Compute the next token's log-probabilities (R, V), -inf for what may not follow."""
-        rows, edges, values = self.continuations(tokens, *args, **options)
+        rows, edges, values = self.continuations(tokens, *args)
         log_probs = values.new_full((len(tokens), self.trie.vocabulary_size), float("-inf"))
         log_probs[rows, self.trie.tokens[edges]] = values
         return log_probs, None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -72,7 +72,10 @@ def _settings(cfg: Any, part: str) -> Mapping[str, Any]:
 
 
 def _plain(setting: Any) -> Any:
-    return list(setting) if hasattr(setting, "__iter__") and not isinstance(setting, str) else setting
+    """Return a setting as it is compared: by its type where that is not a setting's, since a tensor can be endless."""
+    if setting is None or isinstance(setting, int | float | str):
+        return setting
+    return [_plain(part) for part in setting] if isinstance(setting, Sequence) else type(setting).__name__
 
 
 def _is_stored(weight: object) -> bool:

@@ -48,7 +48,7 @@ class DecoderStack(nn.Module):
         self.self_pos_k_linear = nn.Linear(width, width)
         self.cross_pos_q_linear = nn.Linear(width, width)
         self.cross_pos_k_linear = nn.Linear(width, width)
-        drop_path = np.linspace(0, cfg.decoder_drop_path_rate, cfg.decoder_layers).tolist()
+        drop_path = np.linspace(0, float(cfg.decoder_drop_path_rate), cfg.decoder_layers).tolist()
         self.layers = nn.ModuleList(
             DecoderLayer(width, cfg.ffn_embed_dim, heads, cfg.dropout, cfg.attention_dropout, rate)
             for rate in drop_path

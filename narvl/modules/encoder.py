@@ -86,7 +86,7 @@ class OFAEncoder(FairseqEncoder):
             cfg.resnet_blocks,
             cfg.resnet_width,
             str(cfg.resnet_block),
-            cfg.resnet_drop_path_rate,
+            float(cfg.resnet_drop_path_rate),
             cfg.batch_norm,
             cfg.freeze_resnet,
         )
@@ -103,7 +103,7 @@ class OFAEncoder(FairseqEncoder):
         self.pos_q_linear = nn.Linear(width, width)
         self.pos_k_linear = nn.Linear(width, width)
 
-        drop_path = np.linspace(0, cfg.encoder_drop_path_rate, cfg.encoder_layers).tolist()
+        drop_path = np.linspace(0, float(cfg.encoder_drop_path_rate), cfg.encoder_layers).tolist()
         self.layers = nn.ModuleList(
             EncoderLayer(width, cfg.ffn_embed_dim, heads, cfg.dropout, cfg.attention_dropout, rate)
             for rate in drop_path

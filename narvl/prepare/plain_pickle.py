@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,15 +27,32 @@ _PLAIN = """
 _NAMING = "GLOBAL STACK_GLOBAL INST PERSID BINPERSID"
 
 
+# Where on the stack these find the keys of a dictionary.
+_KEYS = {"SETITEM": slice(-2, -1), "SETITEMS": slice(0, None, 2), "DICT": slice(0, None, 2)}
+
+
 class _Refused(Exception):
     """The pickle asks for more than plain values."""
+
+
+def _without_tuples(operation: Callable[[Any], None], keys: slice | None) -> Callable[[Any], None]:
+    """Let an operation take no tuple for a key: a few bytes can nest one so that its hash takes years."""
+    if keys is None:
+        return operation
+
+    def run(unpickler: Any) -> None:
+        if any(isinstance(key, tuple) for key in unpickler.stack[keys]):
+            raise pickle.UnpicklingError("a tuple as a dictionary's key")
+        operation(unpickler)
+
+    return run
 
 
 # The Python implementation, not the C one: its table of operations can be cut down to those above, and its memo is a
 # dictionary (in C a memo index of nine digits allocates gigabytes at once).
 class _PlainUnpickler(pickle._Unpickler):
     dispatch = {
-        getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
+        getattr(pickle, name)[0]: _without_tuples(pickle._Unpickler.dispatch[getattr(pickle, name)[0]], _KEYS.get(name))
         for name in (_PLAIN + _NAMING).split()
     }
 
@@ -48,7 +66,7 @@ class _PlainUnpickler(pickle._Unpickler):
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """Read a pickle of lists, tuples, dictionaries, texts, bytes, numbers, booleans and None.
+    """Read a pickle of lists, tuples, dictionaries (their keys no tuples), texts, bytes, numbers, booleans and None.
 
     Nothing that the file names is imported or called. Python 2's pickles are read too; their byte strings become text
     by Latin-1.

@@ -12,7 +12,7 @@ from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
-from narvl.compat_training import STAND_IN
+from narvl.compat_training import STAND_IN, patience
 from narvl.errors import DataError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -75,17 +75,23 @@ class GuardedTask(FairseqTask):
         reason = str(error).splitlines()[0].rstrip(".")
         return DataError(f"{self._name_rows(samples)}: no update can be made of them ({reason}). {_ADVICE}")
 
-    def explain_lack_of_memory(self, samples: Sequence[dict[str, Any]], error: RuntimeError) -> UsageError:
-        """Make the error of an update for which there is no memory (``narvl.compat_training`` asks for it).
+    def explain_lack_of_memory(
+        self, samples: Sequence[dict[str, Any]], error: RuntimeError, training: bool = True
+    ) -> UsageError:
+        """Make the error of batches for which there is no memory (``narvl.compat_training`` asks for it).
 
         Args:
-            samples: the update's batches.
+            samples: the update's batches, or one of validation.
             error: what torch says.
+            training: whether they are an update's.
         """
         reason = str(error).splitlines()[0].rstrip(".")
+        what = f"{self._name_rows(samples)}: no memory is left to"
+        if not training:
+            return UsageError(f"{what} validate them ({reason}). Give a smaller --batch-size-valid.")
         return UsageError(
-            f"{self._name_rows(samples)}: no memory is left to learn them ({reason}). Give a smaller --batch-size, and "
-            "an --update-freq larger by as much, which keeps the effective batch; or --checkpoint-activations."
+            f"{what} learn them ({reason}). Give a smaller --batch-size, and an --update-freq larger by as much, which "
+            "keeps the effective batch; or --checkpoint-activations."
         )
 
     def _name_rows(self, samples: Sequence[dict[str, Any]]) -> str:
@@ -110,6 +116,14 @@ class GuardedTask(FairseqTask):
             raise DataError(f"{self._name_rows([sample])}: the loss of this batch in validation is {value}. {_ADVICE}")
         log.update(self.measure(sample, model))
         return (loss, 0, count_out(log)) if STAND_IN in sample else (loss, size, log)
+
+    def get_checkpoint_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds beside fairseq's own (fairseq's hook): what ``--patience`` counts."""
+        return {type(self).__name__: dict(patience())}
+
+    def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
+        """Go on with what a checkpoint holds (fairseq's hook)."""
+        patience().update(best=state["best"], num_runs=state["num_runs"])
 
     def measure(self, sample: dict[str, Any], model: Any) -> dict[str, Any]:
         """Return what validation logs beside the loss, as sums over the batch."""

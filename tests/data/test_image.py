@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.ExifTags import Base as ExifTag
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT
 
 from narvl.data.image import (
     FORMATS,
@@ -152,6 +152,30 @@ class TestDepth:
     def test_16_bits_of_grey(self, byte_order: str) -> None:
         image = Image.new("I;16B" if byte_order == ">" else "I;16", (3, 2), 257 * 60)
         assert set(pixels(decode_image(encoded(image, format="TIFF")))) == {(60, 60, 60)}
+
+    @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+    @pytest.mark.parametrize("orientation", [1, 6])
+    @pytest.mark.parametrize(("mode", "value", "shade"), [("1", 1, 0), ("L", 60, 195), ("I;16", 257 * 60, 195)])
+    def test_tiffs_whose_white_is_0(
+        self, mode: str, value: int, shade: int, orientation: int, compression: str | None
+    ) -> None:
+        """pillow itself turns 1 and 8 bits round, and not 16."""
+        image = Image.new(mode, (3, 2), value)
+        written = {"tiffinfo": {ExifTag.Orientation: orientation}, "compression": compression}
+        tiff = decode_base64(encoded(image, format="TIFF", **written))
+        black, white = (struct.pack("<HHIH", PHOTOMETRIC_INTERPRETATION, 3, 1, zero) for zero in (1, 0))
+        assert tiff.count(black) == 1
+        assert set(pixels(decode_image(encode_base64(tiff.replace(black, white))))) == {(shade,) * 3}
+
+    @pytest.mark.parametrize("mode", ["1", "L", "I;16"])
+    def test_grey_tiffs_that_do_not_say_what_0_is(self, mode: str) -> None:
+        tiff = decode_base64(encoded(Image.new(mode, (3, 2)), format="TIFF"))
+        known = struct.pack("<HHI", PHOTOMETRIC_INTERPRETATION, 3, 1)
+        assert tiff.count(known) == 1
+        unknown = tiff.replace(known, struct.pack("<HHI", 60_000, 3, 1))
+        for read in (decode_image, upright_size):
+            with pytest.raises(DataError, match="the image has samples without a photometric interpretation: .* PNG"):
+                read(encode_base64(unknown))
 
     @pytest.mark.parametrize("value", [0.5, 255.0, float("nan"), float("inf")])
     @pytest.mark.parametrize("format", ["TIFF", "PPM"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 
 from narvl.decoding.beam import BeamGenerator, NGramBlock
+from narvl.errors import DataError
 
 SmallModel = Callable[..., Any]
 #: Longer than the positions whose biases the decoder computes at first (32).
@@ -190,6 +192,34 @@ def test_score_is_the_mean_log_probability(model: Any, dictionary: Dictionary, n
         log_probs = model(**row, prev_output_tokens=previous.unsqueeze(0))[0][0].log_softmax(-1)
     total = float(log_probs.gather(1, best["tokens"].unsqueeze(1)).sum())
     assert float(best["score"]) == pytest.approx(total / len(best["tokens"]) ** 0.7, abs=1e-4)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("beam", [1, 3])
+def test_outputs_that_are_no_numbers_name_their_rows(
+    model: Any, dictionary: Dictionary, net_input: dict[str, Tensor], beam: int, number: int
+) -> None:
+    images = net_input["patch_images"].clone()
+    images[1, 0, 1, 1] = math.nan
+    sample = {"net_input": {**net_input, "patch_images": images}, "id": torch.tensor([7, 3, 5, 9]), "split": "test"}
+    with pytest.raises(DataError, match=r"test, rows 4: the model's outputs are no numbers \(NaN\)"):
+        BeamGenerator([model] * number, dictionary, beam_size=beam).generate([], sample)
+
+
+@pytest.mark.parametrize("beam", [1, 2])
+def test_rows_are_named_after_others_have_ended(
+    table: Callable[..., Any], dictionary: Dictionary, net_input: dict[str, Tensor], beam: int
+) -> None:
+    """The first sentence ends and leaves the batch; then the third has no number."""
+    either = {5: 0.6, 6: 0.4}
+    short = {(): either, (5,): {2: 1.0}, (6,): {2: 1.0}}
+    long = {said: either for said in ((), (5,), (6,), (5, 5), (5, 6), (6, 5), (6, 6))}
+    broken = {said: either if len(said) < 2 else {5: math.nan} for said in long}
+    model = table(short, long, broken)
+    sample = {"net_input": {name: tensor[:3] for name, tensor in net_input.items()}, "id": torch.tensor([7, 3, 5])}
+    with pytest.raises(DataError, match=r"input, rows 6: the model's outputs are no numbers \(NaN\)"):
+        BeamGenerator([model], dictionary, beam_size=beam, max_len_b=9).generate([], sample)
+    assert len(model.decoder.prefixes[-1]) == 2 * beam, "the first sentence must have ended"
 
 
 class TestAllowed:

@@ -152,6 +152,18 @@ def test_settings_that_fairseq_evaluates_run_nothing(
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("reader", ["validate", "predict"])  # others take the task from their flags
+def test_a_checkpoint_that_no_task_can_be_built_of_is_named(
+    reader: str, readers: Callable, quick: Callable, run_folder: Path
+) -> None:
+    path = run_folder / "checkpoint_last.pt"
+    state = torch.load(path, weights_only=True)
+    state["cfg"]["task"]["ar_search"] = 1.5
+    torch.save(state, path)
+    done = quick(*readers(path)[reader], fails=True)
+    assert f"{path}: not a checkpoint that can be loaded (" in done.last_line
+
+
 def test_a_start_that_does_not_exist_is_named(command: list, quick: Callable, tmp_path: Path) -> None:
     """fairseq trains from the beginning instead."""
     done = quick(*command, tmp_path / "run", "--restore-file", tmp_path / "none.pt", fails=True)

@@ -72,6 +72,28 @@ def test_a_killed_run_goes_on_to_the_same_end(
         torch.testing.assert_close(ends[1]["model"][name], weights, rtol=0, atol=1e-6, msg=name)
 
 
+def test_patience_is_counted_across_restarts(
+    quick: Callable, make_data: Callable, rows: list, train_flags: list, tmp_path: Path
+) -> None:
+    """Of a learning rate of 0 the first validation is the best; each update is validated."""
+    data = make_data(tmp_path / "data", train=rows[:12], valid=rows[12:14])
+    model = ["--arch", "narvl_nano", "--criterion", "query_ctc", "--batch-norm", "frozen", "--no-valid-generation"]
+    length = ["--optimizer", "sgd", "--lr", 0, "--batch-size", 2, "--required-batch-size-multiple", 1]
+    saving = ["--save-interval-updates", 1, "--keep-interval-updates", 1, "--patience", 3]
+    command = ["fairseq-train", data, *train_flags, *model, *length, *saving, "--save-dir", tmp_path / "run"]
+
+    def validations(*more: object) -> list[str]:
+        found = quick(*command, *more).records("valid")
+        assert len({record["valid_loss"] for record in found}) <= 1, "no update may change anything"
+        return [record["valid_num_updates"] for record in found]
+
+    assert validations("--max-update", 3) == ["1", "2", "3"]
+    assert validations("--max-update", 9) == ["4"], "the third that is no better"
+    assert validations("--max-update", 9) == []
+    assert validations("--max-update", 9, "--patience", 4) == ["5"]
+    assert validations("--max-update", 6, "--reset-meters") == ["6"]
+
+
 def test_a_run_killed_while_it_copies_a_checkpoint_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,15 @@ def test_a_setting_of_another_size(state: dict[str, Any], name: str, value: Any)
     assert f"{name} {value}" in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["attention_heads", "resnet_blocks"])
+@pytest.mark.parametrize("value", [torch.zeros(1).expand(100, 100), torch.tensor(4)])
+def test_a_setting_that_is_a_tensor_is_not_written_out(state: dict[str, Any], name: str, value: Any) -> None:
+    """One that claims a million rows would take minutes."""
+    state["cfg"]["model"][name] = value
+    with pytest.raises(UsageError, match=f"checkpoint: its settings say {name} Tensor, its weights "):
+        check_sizes(state)
+
+
 @pytest.mark.parametrize("name", ["num_bins", "code_dict_size"])
 def test_a_vocabulary_of_another_size(state: dict[str, Any], name: str) -> None:
     state["cfg"]["task"][name] = 10**9

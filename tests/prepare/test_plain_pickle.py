@@ -182,6 +182,21 @@ def test_damaged_files(tmp_path: Path, kind: str) -> None:
         read_plain_pickle(write(tmp_path, DAMAGED[kind]))
 
 
+# Each level holds the one below twice: a tuple of a million parts, when it is hashed.
+NESTED = b")" + b"2\x86" * 20
+KEYS = {
+    "one pair": b"\x80\x02}" + NESTED + b"K\x01s.",
+    "pairs": b"\x80\x02}(K\x01K\x01" + NESTED + b"K\x01u.",
+    "whole dictionary": b"\x80\x02(K\x01K\x01" + NESTED + b"K\x01d.",
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_keys_that_could_take_years_to_hash(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(DataError, match=r"refs.unc..p: no .*a tuple as a dictionary's key\). .* download it again"):
+        read_plain_pickle(write(tmp_path, KEYS[kind]))
+
+
 HUGE = struct.pack("<Q", 1 << 60)
 REFUSED = object()
 BOMBS: dict[str, tuple[bytes, Any]] = {

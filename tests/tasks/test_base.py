@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from narvl.errors import DataError, UsageError
+from narvl.models._config import PRESETS, OFAConfig
 
 Build = Callable[..., tuple[Any, Any, Any]]
 FLAGS = ("--patch-image-size", "64")
@@ -260,3 +263,12 @@ class TestOptions:
     def test_impossible_settings_are_told_in_a_line(self, scenes: Path, build: Build) -> None:
         with pytest.raises(UsageError, match=r"--arch ofa_nano: no model can be built .* \(ValueError: drop"):
             build(scenes, "ofa_nano", "--dropout", "1.5")
+
+    @pytest.mark.parametrize("part", ["encoder", "decoder", "resnet"])
+    def test_so_are_a_checkpoint_s(self, scenes: Path, build: Build, part: str) -> None:
+        """A list in a rate's place builds layers that cannot even be shown."""
+        task, _, _ = build(scenes, "ofa_nano")
+        settings = dataclasses.asdict(OFAConfig(**PRESETS["nano"]))
+        settings |= {"_name": "ofa_nano", f"{part}_drop_path_rate": []}
+        with pytest.raises(UsageError, match=r"--arch ofa_nano: no model can be built .* \(TypeError: float"):
+            task.build_model(OmegaConf.create(settings), from_checkpoint=True)

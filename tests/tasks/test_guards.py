@@ -181,13 +181,40 @@ class TestMemory:
             assert flag in message
         assert "\n" not in message and same(weights(trainer), before)
 
+    def test_validation_stops_and_names_the_rows(self, trainer: Any, scenes: Path) -> None:
+        trainer.task.load_dataset("valid")
+        assert trainer.valid_step(batch(trainer, 0, 1, split="valid"))["loss"] > 0
+        with pytest.raises(UsageError) as error:
+            trainer.valid_step(batch(trainer, 2, 3, 4, 5, split="valid"))
+        assert str(error.value) == (
+            f"{scenes / 'valid.tsv'}, rows 3, 4, 5, 6: no memory is left to validate them (CUDA out of memory. "
+            "Tried to allocate 2.00 GiB). Give a smaller --batch-size-valid."
+        )
+
+    def test_validation_goes_on_where_the_second_try_finds_memory(
+        self, trainer: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trainer.task.load_dataset("valid")
+        forward, tries = trainer.criterion.forward, []
+
+        def forward_late(*args: Any, **options: Any) -> Any:
+            tries.append(1)
+            if len(tries) == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return forward(*args, **options)
+
+        monkeypatch.setattr(trainer.criterion, "forward", forward_late)
+        assert trainer.valid_step(batch(trainer, 0, 1, split="valid"))["loss"] > 0
+        assert len(tries) == 2
+
     def test_other_errors_stay_what_they_are(self, trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*args: Any, **options: Any) -> None:
             raise RuntimeError("shapes differ")
 
         monkeypatch.setattr(trainer.criterion, "forward", fail)
-        with pytest.raises(RuntimeError, match="^shapes differ$"):
-            trainer.train_step([batch(trainer, 0)])
+        for step in (lambda: trainer.train_step([batch(trainer, 0)]), lambda: trainer.valid_step(batch(trainer, 0))):
+            with pytest.raises(RuntimeError, match="^shapes differ$"):
+                step()
 
 
 class TestHalfPrecision:
