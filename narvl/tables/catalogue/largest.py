@@ -12,8 +12,8 @@ from narvl.tables.table import Entry, quality, speed
 TITLE = "Tables 2 to 5: the parallel model at the largest size"
 SEEDS = 1
 NOTE = (
-    "The paper's largest size is huge. On scenes the largest, wide, trains by nano's recipe, learning rate included, at "
-    "which its autoregressive captioner learns little; so does all that starts from that captioner, captions and answers."
+    "The paper's largest size is huge. On scenes wide, the largest, trains by nano's recipe, learning rate included, "
+    "at which its autoregressive captioner learns little; nor does what starts from it: captions and answers."
 )
 
 
