@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import subprocess
-from collections.abc import Sequence
 
 from narvl.tables.job import ROOT, Job
 
@@ -20,21 +19,23 @@ _PARTS = {
 
 def training_flags(name: str) -> tuple[str, ...]:
     """Return the flags by which a recipe trains."""
-    return _read(name, _TRAINING)
+    return _expand(name, " ".join(f'"${{{part}[@]}}"' for part in _TRAINING))
 
 
 def settings(job: Job) -> list[str] | None:
     """Return what the recipe of a job's command says today; None where the command reads no recipe."""
     script, name = (*job.commands[0], "")[:2]
-    return list(_read(name, _PARTS[script])) if script in _PARTS else None
+    if script not in _PARTS:
+        return None
+    words = [f'"${{{part}[@]}}"' for part in _PARTS[script]]
+    if _PARTS[script] == _TRAINING:  # what train.sh plans the length by, where a recipe leaves it to the data
+        words += [f'${{effective_batch:+"{number}=${number}"}}' for number in ("effective_batch", "warmup_ratio")]
+    return list(_expand(name, " ".join(words)))
 
 
 @functools.cache
-def _read(name: str, parts: Sequence[str]) -> tuple[str, ...]:
-    flags = " ".join(f'"${{{part}[@]}}"' for part in parts)
-    script = f'source run_scripts/env.sh; load_recipe "$1"; printf "%s\\0" {flags}'
-    if parts == _TRAINING:  # what train.sh plans the length by, where a recipe leaves it to the data
-        planned = " ".join(f'"{name}=${name}"' for name in ("effective_batch", "warmup_ratio"))
-        script += f'; [[ -z $effective_batch ]] || printf "%s\\0" {planned}'
+def _expand(name: str, words: str) -> tuple[str, ...]:
+    """Let bash expand words in the place where a script has loaded a recipe."""
+    script = f'source run_scripts/env.sh; load_recipe "$1"; printf "%s\\0" {words}'
     done = subprocess.run(["bash", "-c", script, "bash", name], cwd=ROOT, capture_output=True, text=True, check=True)
     return tuple(done.stdout.split("\0")[:-1])
