@@ -335,17 +335,19 @@ def _average_batch_norm() -> None:
     checkpoint_utils._upgrade_state_dict = upgrade_with_averages
 
 
-def _compare_settings_with_weights() -> None:
-    """Let a checkpoint build no model of another size than its weights: its settings could claim any."""
+def _check_settings_of_checkpoints() -> None:
+    """Let a checkpoint build no model of another size than its weights, or of values that are no settings."""
     from fairseq import checkpoint_utils
 
     upgrade = checkpoint_utils._upgrade_state_dict
 
     def upgrade_checked(state: dict[str, Any]) -> Any:
+        from narvl.models._settings import check_settings
         from narvl.models._sizes import check_sizes
 
         state = upgrade(state)
         check_sizes(state)
+        check_settings(state)
         return state
 
     checkpoint_utils._upgrade_state_dict = upgrade_checked
@@ -388,4 +390,4 @@ _write_checkpoints_whole()
 _end_a_training_once()
 _tell_of_dead_workers()
 _average_batch_norm()
-_compare_settings_with_weights()
+_check_settings_of_checkpoints()

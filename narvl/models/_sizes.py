@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from fairseq.models import ARCH_MODEL_REGISTRY
 from torch import Tensor
 
 from narvl.errors import UsageError
 from narvl.models._checkpoint import TOKENS
-from narvl.models.ofa import OFAModel
+from narvl.models._settings import is_of_ours, settings_of
 
 # Each setting's weight, the axis that it is the size of, and the rows that are not counted.
 _SIZES = {
@@ -41,10 +39,9 @@ def check_sizes(state: Mapping[str, Any]) -> None:
     Raises:
         UsageError: a setting is not of the weights' size, or a weight claims more than is stored.
     """
-    model, task = (_settings(state.get("cfg"), part) for part in ("model", "task"))
-    kind = ARCH_MODEL_REGISTRY.get(str(model.get("_name") or model.get("arch")), object)
-    if not issubclass(kind, OFAModel):
+    if not is_of_ours(state):
         return
+    model, task = (settings_of(state, part) for part in ("model", "task"))
     weights = state["model"]
     hollow = [name for name, weight in weights.items() if not _is_stored(weight)]
     if hollow:
@@ -63,12 +60,6 @@ def check_sizes(state: Mapping[str, Any]) -> None:
         wrong.append(f"{symbols:,} image codes and bins, its weights {tokens:,} tokens")
     if wrong:
         raise UsageError(f"checkpoint: its settings say {'; '.join(wrong)}. It is damaged: give another one.")
-
-
-def _settings(cfg: Any, part: str) -> Mapping[str, Any]:
-    settings = cfg.get(part) if isinstance(cfg, Mapping) else None
-    settings = vars(settings) if isinstance(settings, Namespace) else settings
-    return settings if isinstance(settings, Mapping) else {}
 
 
 def _plain(setting: Any) -> Any:
