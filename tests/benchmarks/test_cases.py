@@ -38,18 +38,20 @@ def test_counts(tree: Path, tmp_path: Path) -> None:
         "not_there": 0,
         "skipped": 1,
     }
-    assert cases.run_tests(tree, ["test_newer.py"], tmp_path) == {
-        "tries": 0,
-        "failures": 0,
-        "not_there": 1,
-        "skipped": 0,
-    }
+    for newer in ("test_newer.py", "test_newer.py::test_it"):
+        assert cases.run_tests(tree, [newer], tmp_path) == {
+            "tries": 0,
+            "failures": 0,
+            "not_there": 1,
+            "skipped": 0,
+        }
     with pytest.raises(UsageError, match="--before nonsense: .*Give a commit"):
         cases.check_out("nonsense", tmp_path)
     with pytest.raises(UsageError, match="--cases nonsense: no case's name has one of these"):
         cases.main(["--cases", "nonsense", "--out", str(tmp_path / "none.json")])
-    with pytest.raises(RuntimeError, match="pytest ended with"):
-        cases.run_tests(tree, ["--no-such-flag"], tmp_path)
+    for mistaken in ("--no-such-flag", "test_some.py::test_misspelt"):
+        with pytest.raises(RuntimeError, match="pytest ended with"):
+            cases.run_tests(tree, [mistaken], tmp_path)
 
 
 def test_every_case_names_tests_that_exist() -> None:
