@@ -18,12 +18,15 @@ from typing import Any
 import torch
 
 from narvl.errors import DataError, UsageError
+from narvl.pickle_work import TooMuchWork, check_work
 
 logger = logging.getLogger(__name__)
 
 # Between tries to write; what hinders a network's disk is often gone then.
 _PAUSE_S = 2.5
 _ZIP = b"PK\x03\x04"
+# Pickles before the weights in torch's format before ZIP archives.
+_OLD_PICKLES = 5
 # How torch's safe loader tells of a class or function that it does not know, and so never calls.
 _ASKED_FOR = re.compile(
     r"GLOBAL (?P<name>\S+)"
@@ -109,6 +112,13 @@ def _read(path: Path) -> dict[str, Any]:
     if zipped or not size:
         _check_archive(path, size)
     try:
+        _check_pickles(path, zipped)
+    except TooMuchWork:
+        raise DataError(
+            f"{path}: refused: what is nested in it unfolds to far more than its bytes, and could take years to read. "
+            "Give a checkpoint of fairseq-train, from its own author."
+        ) from None
+    try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # anything can come of reading a file's bytes as what they are not
         # torch's messages advise to switch its safety off: of them, the name alone is handed on.
@@ -148,6 +158,21 @@ def _check_archive(path: Path, size: int) -> None:
         raise _Unreadable(f"no checkpoint of torch's: {size:,} bytes that claim to be {unpacked:,}")
     if broken is not None:
         raise _Unreadable(f"damaged: {size:,} bytes, of which those of {broken!r} are not what was saved")
+
+
+def _check_pickles(path: Path, zipped: bool) -> None:
+    """Refuse pickles that ask for too much work; broken ones are left to torch."""
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            for part in archive.infolist():
+                if part.filename.endswith(".pkl"):
+                    with archive.open(part) as file:
+                        check_work(file)
+        return
+    with path.open("rb") as file:
+        for _ in range(_OLD_PICKLES):
+            if not check_work(file):
+                return
 
 
 def _brief(error: Exception) -> str:

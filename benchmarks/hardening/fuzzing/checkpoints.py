@@ -8,6 +8,7 @@ pickle's call must never be made.
 from __future__ import annotations
 
 import copy
+import functools
 import io
 import math
 import zipfile
@@ -49,11 +50,13 @@ _IMAGE = Image.new("RGB", (40, 30), (200, 30, 90))
 NAME = "checkpoint.pt"
 _PROMPT = " what does the image describe?"
 
+#: Each level holds the one below twice: a few bytes in a file, and no end when it is copied, hashed or written out.
+_ENDLESS: list[Any] = functools.reduce(lambda inner, _: [inner, inner], range(60), [])
 _DECISIVE = ((), ("cfg",), ("cfg", "task"), ("cfg", "model"))
 #: What a setting or a weight may have been replaced by.
 _VALUES: tuple[Any, ...] = (
     *(None, True, 0, -1, 3, 10**6, 10**12, 2**62, 1.5, math.nan, "", "x", "../../x", "${oc.env:HOME}", "${a.b}", b"x"),
-    *([], [1, 1, 10**9], ["x"], {}, {"_name": "x"}, ()),
+    *([], [1, 1, 10**9], ["x"], {}, {"_name": "x"}, (), _ENDLESS),
     *(torch.zeros(0), torch.tensor(math.nan), torch.zeros(3, 3), torch.zeros(2, dtype=torch.long)),
     *(torch.zeros(1).expand(10**6, 10**6), torch.zeros(2, 2).to_sparse(), torch.zeros(2, dtype=torch.complex64)),
     *(torch.empty(4, 4, device="meta"), torch.zeros(1).as_strided((3, 3), (0, 0))),
