@@ -48,8 +48,10 @@ CASES: dict[str, tuple[str, ...]] = {
         f"{_CHECKPOINTS}test_parts_that_share_bytes_are_refused_unread",
         f"{_CHECKPOINTS}test_the_newest_other_checkpoint_that_can_be_read_is_offered",
     ),
+    "a checkpoint that could take years to read": ("tests/test_pickle_work.py",),
     "a checkpoint of whose settings nothing can be built": (
         f"{_DAMAGED}test_a_checkpoint_that_no_task_can_be_built_of_is_named",
+        "tests/models/test_settings.py",
         "tests/models/test_sizes.py::test_a_setting_that_is_a_tensor_is_not_written_out",
     ),
     "a start that does not exist": (f"{_DAMAGED}test_a_start_that_does_not_exist_is_named",),

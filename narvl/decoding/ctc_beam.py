@@ -18,6 +18,9 @@ from narvl.decoding.ctc_backends import find
 from narvl.decoding.ctc_search import Search, top_choices
 from narvl.errors import UsageError
 
+#: So many take minutes for an image; flashlight's count ends not far above.
+MOST_PREFIXES = 1_000_000
+
 
 @dataclass(frozen=True)
 class DecodedText(Decoded):
@@ -52,7 +55,8 @@ def ctc_beam_search(
         For each sample at most ``beam`` texts, without blanks and ``</s>``, the most probable first; on the CPU.
 
     Raises:
-        UsageError: ``beam`` or ``top_k`` is below 1, or the backend is unknown or not installed.
+        UsageError: ``beam`` is not from 1 to ``MOST_PREFIXES``, ``top_k`` is below 1, or the backend is unknown or not
+            installed.
     """
     search = check_search(beam, top_k, backend)
     rows: list[int] = []
@@ -71,8 +75,8 @@ def ctc_beam_search(
 
 def check_search(beam: int, top_k: int, backend: str) -> Search:
     """Return the backend's search; the arguments and errors are those of ``ctc_beam_search``."""
-    if beam < 1:
-        raise UsageError(f"--ctc-beam {beam}: give 1 or more prefixes.")
+    if not 1 <= beam <= MOST_PREFIXES:
+        raise UsageError(f"--ctc-beam {beam}: give 1 to {MOST_PREFIXES:,} prefixes.")
     if top_k < 1:
         raise UsageError(f"--ctc-top-k {top_k}: give 1 or more tokens.")
     return find(backend)

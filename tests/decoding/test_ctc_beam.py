@@ -279,7 +279,8 @@ class TestBackends:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"beam": 0}, "--ctc-beam 0: give 1 or more"),
+            ({"beam": 0}, "--ctc-beam 0: give 1 to 1,000,000 prefixes"),
+            ({"beam": 10**12}, "--ctc-beam 1000000000000: give 1 to"),
             ({"top_k": 0}, "--ctc-top-k 0: give 1 or more"),
             ({"backend": "kenlm"}, "--ctc-backend kenlm: give one of auto, plain, flashlight, ctcdecode"),
         ],

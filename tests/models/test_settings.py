@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from narvl.errors import UsageError
 from narvl.models._settings import check_settings
@@ -36,11 +37,21 @@ def test_what_flags_can_give_passes(state: dict[str, Any]) -> None:
         (b"x", "a bytes"),
         ([1, [math.nan]], "a list"),
         ({"beam": torch.ones(2)}, "a dict"),
+        ("${oc.env:HOME}", "'[$]{oc.env:HOME}'"),
+        (["x", "${a.b}"], "a list"),
     ],
 )
 def test_other_values_are_named(state: dict[str, Any], part: str, value: Any, shown: str) -> None:
     state["cfg"][part]["rate"] = value
     with pytest.raises(UsageError, match=f"its setting rate of the {part} is {shown}, which no flag can give"):
+        check_settings(state)
+
+
+def test_nothing_is_looked_up_elsewhere(state: dict[str, Any]) -> None:
+    """In omegaconf's own mapping the value reads as what it points to."""
+    state["cfg"]["task"]["ctc_beam"] = "${oc.env:PATH}"
+    state["cfg"] = OmegaConf.create(state["cfg"])
+    with pytest.raises(UsageError, match=r"its setting ctc_beam of the task is '[$]{oc.env:PATH}'"):
         check_settings(state)
 
 
