@@ -20,7 +20,8 @@ class Usage:
 
     Attributes:
         main_mb: resident memory of the process itself, in MB (10^6 bytes).
-        workers_mb: memory of the processes below it, each page divided by the number of processes that share it.
+        workers_mb: memory of the processes below it, each page divided by how many processes share it, but for
+            pages of files: others that have nothing to do with these may have them too (torch's libraries).
         workers: how many there are.
         handles: open file handles of all.
     """
@@ -41,7 +42,8 @@ def measure(pid: int) -> Usage | None:
     memory, workers = 0.0, 0
     for child in descendants(pid):
         with suppress(OSError, LookupError):  # a worker may end at any time
-            child_memory, child_handles = _field(child, "smaps_rollup", "Pss"), _handles(child)
+            child_memory = sum(_field(child, "smaps_rollup", kind) for kind in ("Pss_Anon", "Pss_Shmem"))
+            child_handles = _handles(child)
             memory, handles, workers = memory + child_memory, handles + child_handles, workers + 1
     return Usage(main, memory, workers, handles)
 
