@@ -61,12 +61,15 @@ def _cases(record: dict[str, Any]) -> str:
     rows = []
     for case, found in record["cases"].items():
         before, now = found["before"], found["now"]
-        then = "not there" if before["not_there"] else str(before["failures"])
+        then = str(before["failures"]) if before["tries"] else "not there"
+        if 0 < before["tries"] < now["tries"]:
+            then += f" of {before['tries']}"
         rows.append([case, now["tries"], then, now["failures"]])
     headers = ["case", "tries", f"failures in {record['before']}", "failures now"]
     return _table(headers, rows) + (
         "\n\nA try is a test. One fails in the earlier version where the case goes wrong, or where the error does not "
-        "name what today's names; *not there*: the tests are of parts that the earlier version has not."
+        "name what today's names; *not there*, and left out where fewer tries are named: tests of parts that the "
+        "earlier version has not."
     )
 
 

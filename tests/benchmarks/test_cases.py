@@ -45,6 +45,10 @@ def test_counts(tree: Path, tmp_path: Path) -> None:
             "not_there": 1,
             "skipped": 0,
         }
+    both = cases.run_tests(
+        tree, ["test_newer.py::test_it", "test_some.py::test_good", "test_some.py::test_bad"], tmp_path
+    )
+    assert both == {"tries": 2, "failures": 1, "not_there": 1, "skipped": 0}
     with pytest.raises(UsageError, match="--before nonsense: .*Give a commit"):
         cases.check_out("nonsense", tmp_path)
     with pytest.raises(UsageError, match="--cases nonsense: no case's name has one of these"):
@@ -66,14 +70,16 @@ def test_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {"tries": 3, "failures": 2, "not_there": 0, "skipped": 0}
     found = {
         "a": {"tests": [], "before": counts, "now": {**counts, "failures": 0}},
-        "b": {"tests": [], "before": {**counts, "not_there": 1}, "now": {**counts, "failures": 1}},
+        "b": {"tests": [], "before": dict.fromkeys(counts, 0), "now": {**counts, "failures": 1}},
+        "c": {"tests": [], "before": {**counts, "tries": 2, "not_there": 1}, "now": counts},
     }
     made = {"commit": "c" * 40, "seed": None, "machine": {"cpu": "x", "cores": 2, "accelerator": "none"}}
     record = {"cases": found, "before": "abc", "provenance": made}
     (tmp_path / "hardening_cases.json").write_text(json.dumps(record))
     monkeypatch.setattr(records, "RESULTS", tmp_path)
     lines = hardening_tables.SECTIONS["hardening-cases"]().splitlines()
-    assert [line.split("|")[1:5] for line in lines[2:4]] == [
+    assert [line.split("|")[1:5] for line in lines[2:5]] == [
         [" a      ", "       3 ", " 2                 ", "              0 "],
         [" b      ", "       3 ", " not there         ", "              1 "],
+        [" c      ", "       3 ", " 2 of 2            ", "              2 "],
     ]
