@@ -76,7 +76,7 @@ def check_work(file: IO[bytes]) -> bool:
                 elif operation.stack_after:
                     text = len(argument) // _TEXT if isinstance(argument, (str, bytes)) else 0
                     stack.append(_Value(1 + text + parts))
-    except (ValueError, LookupError):
+    except (ValueError, LookupError, MemoryError):  # the last: a text that claims to be endless
         return False
     return True
 
