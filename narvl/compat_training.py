@@ -1,4 +1,4 @@
-"""Repairs of how fairseq trains, made at import: batches without rows, broken updates, runs that do not begin, workers."""
+"""Repairs of how fairseq trains, made at import: empty batches, broken updates, runs that do not begin, workers."""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ def test_large_honest_values_pass(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", [b"", b"\x80", b"\x80\x02s.", b"\x80\x02e.", b"\x80\x02h\x07.", b"\x80\x02q\x07.", b"<"]
+    "broken",
+    [b"", b"\x80", b"\x80\x02s.", b"\x80\x02e.", b"\x80\x02h\x07.", b"\x80\x02q\x07.", b"<", b"\x8e" + b"\x7f" * 8],
 )
 def test_broken_ones_are_left_to_readers(broken: bytes) -> None:
     assert not works(broken)
