@@ -141,6 +141,9 @@ def _run_one(runs: Runs, name: str) -> None:
 
     if name not in {job.name for job in runs.plan}:
         raise UsageError(f"--job {name}: these tables have no such run. `narvl tables TABLE --dry-run` names them.")
+    left = [need for need in runs.plan[name].needs if not runs.ended(runs.plan[need])]
+    if left:
+        raise UsageError(f"--job {name}: it needs {', '.join(left)}, which have not ended. Run them before it.")
     Runner(runs.folder).run_one(runs.plan[name])
 
 

@@ -202,10 +202,16 @@ def test_the_list_tells_how_far_each_table_is(capsys: pytest.CaptureFixture[str]
         (["table1", "--seeds", "0"], "--seeds 0: give at least 1"),
         (["table1", "--jobs", "0"], "--jobs 0: give at least 1"),
         (["table1", "--job", "nothing"], "--job nothing: these tables have no such run"),
+        (
+            ["table1", "--job", "vqa/ofa/seed1"],
+            "--job vqa/ofa/seed1: it needs data/vqa, pretrained/nano, which have not",
+        ),
     ],
 )
-def test_wrong_flags_are_named(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tables", *flags]) == 2
+def test_wrong_flags_are_named(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["tables", *flags, "--runs", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
 
 
