@@ -1,10 +1,8 @@
-"""Repairs of how fairseq trains, made at import: empty batches, broken updates, runs that do not begin, workers."""
+"""Repairs of how fairseq trains, made at import: empty batches, broken updates, runs that do not begin."""
 
 from __future__ import annotations
 
-import gc
 import importlib.util
-import os
 import sys
 from typing import Any
 
@@ -123,17 +121,7 @@ def _refuse_to_train_nothing() -> None:
     utils.call_main = call_main_checked
 
 
-def _share_memory_with_workers() -> None:
-    """Let data-loading workers leave alone what they have from the process that started them.
-
-    A worker shares its memory with that process until one of them writes there. Python's garbage collector writes to
-    every object that it looks at: once in a while it would cost each worker a copy of nearly all.
-    """
-    os.register_at_fork(after_in_child=gc.freeze)
-
-
 _mark_stand_ins()
 _explain_broken_updates()
 _explain_broken_validation()
 _refuse_to_train_nothing()
-_share_memory_with_workers()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import gc
 import logging
 import math
 import multiprocessing
@@ -17,7 +16,6 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from narvl.errors import DataError, UsageError
 
@@ -315,22 +313,3 @@ def test_workers_end_with_their_epoch(make_trainer: Callable) -> None:
     while multiprocessing.active_children() != before:  # a thread ends them
         assert time.monotonic() < end, "they stay"
         time.sleep(0.05)
-
-
-class _Collector:
-    """Tells in each worker how many objects Python's garbage collector looks at, and how many it leaves alone."""
-
-    def __len__(self) -> int:
-        return 2
-
-    def __getitem__(self, index: int) -> tuple[int, int]:
-        return len(gc.get_objects()), gc.get_freeze_count()
-
-
-def test_workers_leave_alone_what_they_share(make_trainer: Callable) -> None:
-    """Else a collection in a worker copies the memory that it shares, from time to time in all of them."""
-    make_trainer("query_ctc")
-    objects = len(gc.get_objects())
-    for watched, frozen in DataLoader(_Collector(), batch_size=None, num_workers=2):  # type: ignore[arg-type]
-        assert watched < objects / 10 and frozen > objects / 2
-    assert not gc.get_freeze_count(), "the process itself goes on collecting"
