@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 from collections.abc import Sequence
@@ -143,7 +144,9 @@ class GuardedTask(FairseqTask):
         """Return an iterator over batches whose workers end with it (fairseq's hook).
 
         fairseq keeps workers for the next epoch, but makes another iterator for the next epoch of shuffled rows: those
-        of many epochs pile up, with their memory and open files.
+        of many epochs pile up, with their memory and open files. Those of validation do stay. They share the memory of
+        the process that starts them until somebody writes there, as the garbage collector sooner or later does to
+        every object that it looks at; so it no longer looks at what is there now.
 
         On a machine with several GPUs fairseq-generate decodes the first one's share of the rows, unless told
         otherwise; that is logged.
@@ -151,6 +154,9 @@ class GuardedTask(FairseqTask):
         Raises:
             UsageError: fairseq-generate has more processes than batches.
         """
+        if not gc.get_freeze_count():
+            gc.collect()
+            gc.freeze()
         iterator = super().get_batch_iterator(dataset, *args, num_shards=num_shards, shard_id=shard_id, **options)
         iterator.persistent_workers &= self.can_reuse_epoch_itr(dataset)
         if num_shards > 1 and not torch.distributed.is_initialized():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import logging
 import math
 import multiprocessing
@@ -313,3 +314,14 @@ def test_workers_end_with_their_epoch(make_trainer: Callable) -> None:
     while multiprocessing.active_children() != before:  # a thread ends them
         assert time.monotonic() < end, "they stay"
         time.sleep(0.05)
+
+
+def test_a_collection_writes_to_nothing_that_workers_share(make_trainer: Callable) -> None:
+    task = make_trainer("query_ctc").task
+    gc.unfreeze()
+    objects = len(gc.get_objects())
+    task.get_batch_iterator(task.dataset("train"), max_sentences=16)
+    frozen = gc.get_freeze_count()
+    assert frozen > objects / 2 > 10 * len(gc.get_objects())
+    task.get_batch_iterator(task.dataset("train"), max_sentences=16)
+    assert gc.get_freeze_count() == frozen, "what an epoch leaves behind is collected"
