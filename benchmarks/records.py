@@ -21,7 +21,14 @@ def source(name: str, record: dict[str, Any]) -> str:
     made = record["provenance"]
     machine = made["machine"]
     seed = "" if made["seed"] is None else f"seed {made['seed']}, "
+    commits = ", ".join(dict.fromkeys(map(short_version, _versions(record) or [version(made)])))
     return (
-        f"Source: [results/{name}.json](results/{name}.json), commit {short_version(version(made))}, {seed}"
+        f"Source: [results/{name}.json](results/{name}.json), commit {commits}, {seed}"
         f"{machine['cpu']}, {machine['cores']} cores, accelerator: {machine['accelerator']}."
     )
+
+
+def _versions(record: dict[str, Any]) -> list[str]:
+    """Return the commits of a record's parts, where they were made one by one."""
+    parts = [part for value in record.values() if isinstance(value, dict) for part in value.values()]
+    return [part["commit"] for part in parts if isinstance(part, dict) and "commit" in part]

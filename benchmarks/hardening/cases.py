@@ -205,8 +205,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         before = check_out(args.before, Path(folder))
         for case in tqdm(chosen, unit="case", disable=None):
             now, then = (run_tests(tree, CASES[case], Path(folder)) for tree in (ROOT, before))
-            record["cases"][case] = {"tests": CASES[case], "before": then, "now": now}
-            record |= {"before": args.before, "provenance": provenance(None)}
+            made = provenance(None)
+            record["cases"][case] = {"tests": CASES[case], "before": then, "now": now, "commit": made["commit"]}
+            record |= {"before": args.before, "provenance": made}
             args.out.parent.mkdir(parents=True, exist_ok=True)
             args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     found = [(case, record["cases"][case]) for case in chosen]

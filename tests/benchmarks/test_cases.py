@@ -74,6 +74,8 @@ def test_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "c": {"tests": [], "before": {**counts, "tries": 2, "not_there": 1}, "now": counts},
     }
     made = {"commit": "c" * 40, "seed": None, "machine": {"cpu": "x", "cores": 2, "accelerator": "none"}}
+    for case, commit in zip(found.values(), "aba", strict=True):
+        case["commit"] = commit * 40
     record = {"cases": found, "before": "abc", "provenance": made}
     (tmp_path / "hardening_cases.json").write_text(json.dumps(record))
     monkeypatch.setattr(records, "RESULTS", tmp_path)
@@ -83,3 +85,4 @@ def test_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         [" b      ", "       3 ", " not there         ", "              1 "],
         [" c      ", "       3 ", " 2 of 2            ", "              2 "],
     ]
+    assert f"commit {'a' * 10}, {'b' * 10}, x, 2 cores" in lines[-1], "those of the cases, each once"
