@@ -9,6 +9,12 @@ import records
 from tabulate import tabulate
 
 _NOT_RUN = "Not run yet."
+_TRENDS = {
+    "main_mb": "memory of the trainer, MB",
+    "workers_mb": "memory of the workers, MB",
+    "handles": "open files",
+    "step_ms": "time of an update, ms",
+}
 
 
 def interruptions() -> str:
@@ -105,7 +111,7 @@ def _fuzzing(record: dict[str, Any]) -> str:
 
 def _long_run(record: dict[str, Any]) -> str:
     rows = [
-        [name.replace("_", " "), *(f"{trend[key]:.3g}" for key in ("start", "end", "slope", "error"))]
+        [_TRENDS[name], *(f"{trend[key]:.3g}" for key in ("start", "end", "slope", "error"))]
         for name, trend in record["trends"].items()
     ]
     done = (
