@@ -24,7 +24,7 @@ from narvl.tables.render import source as render_source
 ROOT = Path(__file__).resolve().parents[1]
 #: Names for people of the models of benchmarks/photos_references.sh.
 _LEARNED = {
-    "plain": "one reference",
+    "plain": "one at a time",
     "all": "all",
     "conditioned": "all, self-conditioned",
     "own": "its own texts, plain",

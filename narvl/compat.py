@@ -353,6 +353,29 @@ def _check_settings_of_checkpoints() -> None:
     checkpoint_utils._upgrade_state_dict = upgrade_checked
 
 
+def _tell_of_all_flags() -> None:
+    """Let ``--help`` name the flags of the task, the model and the criterion that are given beside it.
+
+    fairseq adds them once it has read the others, and its own ``--help`` ends before.
+    """
+    from fairseq import options
+
+    parse, asking = options.parse_args_and_arch, {"-h", "--help"}
+
+    def parse_and_help(parser: Any, input_args: Any = None, *rest: Any, **named: Any) -> Any:
+        words = sys.argv[1:] if input_args is None else list(input_args)
+
+        def pass_over_help(args: Any = None, namespace: Any = None) -> Any:
+            del parser.parse_known_args  # once; then all are there
+            return parser.parse_known_args([word for word in words if word not in asking], namespace)
+
+        if asking & set(words):
+            parser.parse_known_args = pass_over_help
+        return parse(parser, input_args, *rest, **named)
+
+    options.parse_args_and_arch = parse_and_help
+
+
 def _quieten_logs() -> None:
     """Undo what fairseq's import does to everyone's logs, and keep pillow from logging each image.
 
@@ -391,3 +414,4 @@ _end_a_training_once()
 _tell_of_dead_workers()
 _average_batch_norm()
 _check_settings_of_checkpoints()
+_tell_of_all_flags()

@@ -6,10 +6,12 @@ import argparse
 import ast
 import dataclasses
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fairseq import options
 
 from narvl.cli import COMMANDS, build_parser
 
@@ -129,3 +131,26 @@ def test_every_field_is_read_and_explained(index: int) -> None:
 def test_the_reader_finds_what_is_read_and_nothing_else() -> None:
     tree = ast.parse("cfg.width; self.cfg.depth + 1; cfg.written = 2; other.height; config.name")
     assert read_from(tree, "cfg") == {"width", "depth"}
+
+
+@pytest.mark.parametrize(
+    ("parser", "flags"),
+    [
+        (
+            options.get_training_parser,
+            ["--num-queries", "--references", "--reference-temperature", "--label-smoothing"],
+        ),
+        (options.get_generation_parser, ["--ctc-beam", "--ar-search", "--inference-precision"]),
+    ],
+)
+def test_help_names_the_flags_of_task_model_and_criterion(
+    parser: Callable[..., Any], flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--task", "captioning", "--help"]
+    if parser is options.get_training_parser:
+        given += ["--arch", "narvl_base", "--criterion", "query_ctc"]
+    with pytest.raises(SystemExit) as stopped:
+        options.parse_args_and_arch(parser(), given)
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    assert all(f"\n  {flag} " in said for flag in flags), said

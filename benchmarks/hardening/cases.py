@@ -44,6 +44,7 @@ _GUARDS = "tests/tasks/test_guards.py::"
 CASES: dict[str, tuple[str, ...]] = {
     "a truncated or changed checkpoint is named, another one offered": (
         f"{_DAMAGED}test_a_truncated_checkpoint_is_named_and_another_offered",
+        f"{_CHECKPOINTS}test_weights_that_changed_on_the_disk_are_named",
     ),
     "a pickle crafted to run something, as a checkpoint": (f"{_DAMAGED}test_a_crafted_pickle_runs_nothing",),
     "settings in a checkpoint that fairseq evaluates": (f"{_DAMAGED}test_settings_that_fairseq_evaluates_run_nothing",),
