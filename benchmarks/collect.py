@@ -83,10 +83,10 @@ def precision(run: Path) -> None:
 
 
 def references(run: Path) -> None:
-    """Collect the test scores of each way to learn from several captions of a photo."""
+    """Collect the test scores of each way to learn from several captions of a photo, of those that have ended."""
     record: dict[str, Any] = {"models": {}}
-    for name in ("plain", "all", "conditioned", "own", "distilled", "ar"):
-        scores = read(run / name / "scores-test.json")
+    for path in sorted(run.glob("*/scores-test.json")):
+        name, scores = path.parent.name, read(path)
         scores["different"] = len({said.text for said in read_generations(run / name / "generate-test.txt").values()})
         record["models"][name] = scores
         record["provenance"] = {

@@ -31,6 +31,7 @@ _LEARNED = {
     "distilled": "distilled",
     "ar": "AR",
 }
+_NOT_RUN = "not run"
 #: The pages, and how they link to the files of the repository.
 PAGES = {
     ROOT / "README.md": "",
@@ -80,10 +81,12 @@ def photos_references() -> str:
         return "Not run yet: `benchmarks/photos_references.sh PHOTOS BPE_DIR OUT`."
     record = read("photos_references")
     metrics = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
-    cells = [
-        [_LEARNED[name], *(f"{100 * (found['metrics'][metric] or 0.0):.1f}" for metric in metrics), found["different"]]
-        for name, found in record["models"].items()
-    ]
+    cells = []
+    for name, title in _LEARNED.items():
+        found = record["models"].get(name, {"metrics": {}, "different": _NOT_RUN})
+        values = [found["metrics"].get(metric) for metric in metrics]
+        said = (_NOT_RUN if value is None else f"{100 * value:.1f}" for value in values)
+        cells.append([title, *said, found["different"]])
     samples = next(iter(record["models"].values()))["samples"]
     headers = ["photos, learned from", *metrics, f"different texts of {samples}"]
     table = tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)

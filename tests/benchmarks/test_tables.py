@@ -43,3 +43,26 @@ def test_advisories_are_collected_and_told(
     assert said.startswith("1 of 2 pinned packages were answered for: ") and "Not answered for: older." in said
     assert ("no known advisory." in said) != bool(found) and ("PYSEC-1" in said) == bool(found)
     assert "results/advisories.json" in said
+
+
+def test_photos_learned_in_ways_that_have_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "RESULTS", tmp_path)
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    made = {"commit": "c" * 40, "seed": None, "machine": {"cpu": "x", "cores": 2, "accelerator": "none"}}
+    for name, meteor in {"plain": None, "ar": 0.25}.items():
+        folder = tmp_path / "run" / name
+        folder.mkdir(parents=True)
+        metrics = {"BLEU-1": 0.5, "BLEU-4": 0.125, "METEOR": meteor, "ROUGE-L": 0.25, "CIDEr": 0.75}
+        (folder / "scores-test.json").write_text(json.dumps({"metrics": metrics, "samples": 2, "provenance": made}))
+        (folder / "generate-test.txt").write_text("D-0\t-0.5\ta red ring\nD-1\t-0.5\ta red ring\n")
+        (folder / "train.log").write_text("{'seed': 7}")
+    collect.references(tmp_path / "run")
+    rows = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in _cells(tables.photos_references())}
+    assert rows["one at a time"] == ["50.0", "12.5", "not run", "25.0", "75.0", "1"]
+    assert rows["AR"] == ["50.0", "12.5", "25.0", "25.0", "75.0", "1"]
+    assert rows["distilled"] == ["not run"] * 6
+
+
+def _cells(table: str) -> list[list[str]]:
+    return [line.split("|") for line in table.splitlines() if line.startswith("|")]
