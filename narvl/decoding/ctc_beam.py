@@ -18,7 +18,7 @@ from narvl.decoding.ctc_backends import find
 from narvl.decoding.ctc_search import Search, top_choices
 from narvl.errors import UsageError
 
-#: So many take minutes for an image; flashlight's count ends not far above.
+#: So many take minutes for an image. Above a billion flashlight cannot count them.
 MOST_PREFIXES = 1_000_000
 
 
