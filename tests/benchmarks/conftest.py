@@ -6,4 +6,4 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path[:0] = [str(BENCHMARKS / "hardening"), str(BENCHMARKS / "speed"), str(BENCHMARKS)]
+sys.path[:0] = [str(BENCHMARKS / name) for name in ("hardening", "leads", "speed", "")]

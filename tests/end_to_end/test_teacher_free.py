@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+ROOT = Path(__file__).resolve().parents[2]
 REFERENCES = ("--references", "all")
 CONDITIONED = ("--intermediate-layers", "1", "--self-conditioned-layers", "1")
 
@@ -70,3 +71,21 @@ def test_it_goes_on_with_the_flags_that_it_was_begun_with(train: Callable, group
 def test_rows_of_one_caption_are_refused(train: Callable, scenes: Path, tmp_path: Path) -> None:
     refused = train(scenes, tmp_path, 1, *REFERENCES, fails=True)
     assert "train.tsv: --references all, but none of the first 20 rows has more than one caption" in refused.err
+
+
+@pytest.mark.parametrize("lead", ["bigrams", "codes", "glancing", "short_first"])
+def test_the_leads_of_the_ablation_train_to_their_end_and_are_decoded(
+    lead: str, train: Callable, quick: Callable, task_flags: list, grouped: Path, scenes: Path, tmp_path: Path
+) -> None:
+    leads = ROOT / "benchmarks" / "leads"
+    shorter = tmp_path / "shorter"  # the same lead, in a training of two updates, and one beyond
+    shorter.mkdir()
+    setting = f"import sys\nsys.path.insert(0, {str(leads)!r})\nimport progress\nprogress.UPDATES = 2\nimport {lead}\n"
+    (shorter / "__init__.py").write_text(setting)
+    found = train(grouped, tmp_path, 3, *REFERENCES, "--user-dir", shorter)
+    losses = [float(record["loss"]) for record in found.records("train_inner")]
+    assert len(losses) == 3 and all(0 < loss < 100 for loss in losses)
+    assert (losses[-1] < 1.45) == (lead == "bigrams"), "at most 1 nat: 1.44 bits"
+    results = ["--gen-subset", "test", "--results-path", tmp_path, "--user-dir", leads / lead]
+    quick("fairseq-generate", scenes, *task_flags, "--path", tmp_path / "checkpoint_last.pt", *results)
+    assert (tmp_path / "generate-test.txt").read_text().count("\nD-") > 0

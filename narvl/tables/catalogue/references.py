@@ -39,6 +39,7 @@ class _Way:
         conditioned: whether, besides, the layers above read what that layer predicts.
         from_teacher: whether it starts from the autoregressive model's weights.
         own_texts: whether it is a plain model that goes on from the self-conditioned one, on that one's texts.
+        lead: plugin of ``benchmarks/leads`` that changes how it learns.
     """
 
     run: str
@@ -48,12 +49,18 @@ class _Way:
     conditioned: bool = False
     from_teacher: bool = False
     own_texts: bool = False
+    lead: str = ""
+
+    @property
+    def plugin(self) -> tuple[str, ...]:
+        """Flags of the lead, in training and decoding alike."""
+        return ("--user-dir", f"benchmarks/leads/{self.lead}") if self.lead else ()
 
     def train(self, runs: Runs, dataset: Dataset, seed: int) -> Trained:
         """Declare the training."""
         if self.own_texts:
             return runs.student(dataset, seed, self.run, after=_WAYS[_BEST].train(runs, dataset, seed))
-        flags: list[str] = []
+        flags = list(self.plugin)
         middle = str(middle_layer(runs.scale.sizes[runs.scale.base].recipe))
         if self.temperature:
             flags += ["--reference-temperature", self.temperature]
@@ -88,6 +95,13 @@ _WAYS = {
     _PLAIN_AGAIN: _Way("narvl-references-own-texts", own_texts=True),
     "all, from AR weights": _Way("narvl-references-warm", from_teacher=True),
 }
+#: What else was tried, beside "all": plugins for captions of the scenes alone.
+_LEADS = {
+    "all, glancing": _Way("narvl-references-glancing", lead="glancing"),
+    "all, 5 codes": _Way("narvl-references-codes", lead="codes"),
+    "all, shortest first": _Way("narvl-references-short-first", lead="short_first"),
+    "all, pairs at the end": _Way("narvl-references-bigrams", lead="bigrams"),
+}
 #: To each row that is timed the start of its way to decode.
 _TIMED = {"AR": "AR beam 5, fairseq", _ONE: "parallel", _BEST: "parallel"}
 _NOTHING: dict[str, float] = {}  # in the paper
@@ -100,10 +114,14 @@ def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
     found = []
     for task in DISTILLED:
         dataset = runs.scale.dataset(task)
+        ways = {**_WAYS, **(_LEADS if task == "captioning" and runs.scale.weights is None else {})}
         for seed in seeds:
-            models = {way: how.train(runs, dataset, seed) for way, how in _WAYS.items()}
+            models = {way: how.train(runs, dataset, seed) for way, how in ways.items()}
             models |= {"distilled": runs.student(dataset, seed), "AR": runs.teacher(dataset, seed)}
-            found += [_entry(runs, f"{dataset.name}: {way}", model) for way, model in models.items()]
+            plugins = {way: how.plugin for way, how in ways.items()}
+            found += [
+                _entry(runs, f"{dataset.name}: {way}", model, plugins.get(way, ())) for way, model in models.items()
+            ]
             if seed == seeds[0]:
                 timed = runs.timed(f"references-{dataset.name}", {way: models[way] for way in _TIMED})
                 rows = {(way, how): (f"{dataset.name}: {way}", _NOTHING) for way, how in _TIMED.items()}
@@ -111,12 +129,12 @@ def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
     return found
 
 
-def _entry(runs: Runs, row: str, model: Trained) -> Entry:
-    """Score a model; of captions, their diversity as well."""
-    scored = quality(runs, row, model)
+def _entry(runs: Runs, row: str, model: Trained, flags: tuple[str, ...]) -> Entry:
+    """Score a model, decoded with some flags; of captions, their diversity as well."""
+    scored = quality(runs, row, model, flags=flags)
     if model.dataset.task != "captioning":
         return scored
-    decoded = runs.decoded(model, next(iter(model.dataset.splits)))
+    decoded = runs.decoded(model, next(iter(model.dataset.splits)), flags=flags)
 
     def read() -> Values:
         texts = diversity(said for said, _ in captions(decoded))

@@ -1,0 +1,176 @@
+"""The maths of the leads: alignments to show, expected counts of pairs of tokens, the shortest references, codes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from narvl.criterions._parallel import SampleLosses
+from narvl.criterions.query_ctc import References
+
+
+def likeliest_reference(log_probs: Tensor, references: References, blank: int) -> tuple[Tensor, Tensor]:
+    """Choose each sample's likeliest reference.
+
+    Args:
+        log_probs: (B, N, V + 1).
+        references: of the B samples.
+        blank: index of the blank.
+
+    Returns:
+        Its token ids (B, L), right-padded, and their numbers (B,): 0 where no reference can be said.
+    """
+    batch, places, width = references.tokens.shape
+    nll = F.ctc_loss(
+        log_probs.repeat_interleave(places, dim=0).transpose(0, 1),
+        references.tokens.flatten(0, 1),
+        torch.full((batch * places,), log_probs.size(1)),
+        references.lengths.flatten(),
+        blank=blank,
+        reduction="none",
+    ).view(batch, places)
+    nll = nll.masked_fill(references.lengths == 0, torch.inf)
+    best, chosen = nll.min(dim=1)
+    rows = torch.arange(batch)
+    return references.tokens[rows, chosen], references.lengths[rows, chosen].masked_fill(best.isinf(), 0)
+
+
+def best_paths(log_probs: Tensor, target: Tensor, lengths: Tensor, blank: int) -> Tensor:
+    """Find the likeliest path of each target (Viterbi's algorithm over CTC's states: blank, token, blank, ...).
+
+    Args:
+        log_probs: (B, N, V + 1).
+        target: token ids (B, L), right-padded; they can be said by N queries.
+        lengths: their numbers (B,).
+        blank: index of the blank.
+
+    Returns:
+        Symbols (B, N), which collapse to the target.
+    """
+    batch, queries, _ = log_probs.shape
+    states = torch.full((batch, 2 * target.size(1) + 1), blank)
+    states[:, 1::2] = target
+    # A blank between two tokens may be left out, unless they are equal.
+    may_skip = torch.zeros_like(states, dtype=torch.bool)
+    may_skip[:, 3::2] = target[:, 1:] != target[:, :-1]
+    emitted = log_probs.gather(2, states.unsqueeze(1).expand(-1, queries, -1))
+
+    def shifted(scores: Tensor, by: int) -> Tensor:
+        return F.pad(scores, (by, 0), value=-torch.inf)[:, : scores.size(1)]
+
+    scores = emitted[:, 0].clone()
+    scores[:, 2:] = -torch.inf
+    steps = []
+    for query in range(1, queries):
+        skipping = shifted(scores, 2).masked_fill(~may_skip, -torch.inf)
+        scores, step = torch.stack([scores, shifted(scores, 1), skipping]).max(dim=0)
+        scores = scores + emitted[:, query]
+        steps.append(step)
+    last = 2 * lengths
+    ends = torch.stack([last, (last - 1).clamp(min=0)], dim=1)
+    state = ends.gather(1, scores.gather(1, ends).argmax(dim=1, keepdim=True))
+    found = [state]
+    for step in reversed(steps):
+        state = state - step.gather(1, state)
+        found.append(state)
+    return states.gather(1, torch.cat(found[::-1], dim=1))
+
+
+def expected_pairs(probs: Tensor, first: Tensor, second: Tensor, blank: int) -> Tensor:
+    """Compute how often pairs of tokens are expected to be neighbours in the collapsed text.
+
+    After Shao and Feng, "Non-Monotonic Latent Alignments for CTC-Based Non-Autoregressive Machine Translation"
+    (NeurIPS 2022): the last query of a run of the first token, then blanks, then the first query of the second's run.
+
+    Args:
+        probs: (B, N, V + 1).
+        first: ids of the pairs' first tokens (B, M).
+        second: of their second tokens (B, M).
+        blank: index of the blank.
+
+    Returns:
+        (B, M).
+    """
+    between = _blanks_between(probs[:, :, blank])
+    queries = probs.size(1)
+    starts = probs.gather(2, first.unsqueeze(1).expand(-1, queries, -1))
+    ends = probs.gather(2, second.unsqueeze(1).expand(-1, queries, -1))
+    found = torch.einsum("bim,bij,bjm->bm", starts, between, ends)
+    # Equal tokens of neighbouring queries are one.
+    merged = (starts[:, :-1] * ends[:, 1:]).sum(1)
+    return torch.where(first == second, found - merged, found)
+
+
+def expected_all_pairs(probs: Tensor, blank: int) -> Tensor:
+    """Compute how many pairs of neighbours the collapsed text is expected to have, of all tokens (B,)."""
+    said = 1 - probs[:, :, blank]
+    found = torch.einsum("bi,bij,bj->b", said, _blanks_between(probs[:, :, blank]), said)
+    same = (probs[:, :-1] * probs[:, 1:]).sum(2) - probs[:, :-1, blank] * probs[:, 1:, blank]
+    return found - same.sum(1)
+
+
+def pair_f1(probs: Tensor, target: Tensor, lengths: Tensor, blank: int) -> Tensor:
+    """Compute the F1 of expected pairs of neighbours and those of a target.
+
+    Args:
+        probs: (B, N, V + 1).
+        target: token ids (B, L), right-padded, L at least 2.
+        lengths: their numbers (B,).
+        blank: index of the blank.
+
+    Returns:
+        (B,), from 0 to 1; 0 where a target has no pair.
+    """
+    first, second = target[:, :-1], target[:, 1:]
+    inside = torch.arange(1, target.size(1)) < lengths.unsqueeze(1)
+    same = (first.unsqueeze(2) == first.unsqueeze(1)) & (second.unsqueeze(2) == second.unsqueeze(1))
+    same &= inside.unsqueeze(1)
+    times = same.sum(2)
+    once = inside & ~same.tril(-1).any(2)  # each kind of pair at its first place
+    matched = torch.minimum(expected_pairs(probs, first, second, blank), times.to(probs))
+    total = expected_all_pairs(probs, blank) + (lengths - 1).clamp(min=0)
+    return 2 * (matched * once).sum(1) / total.clamp(min=torch.finfo(probs.dtype).tiny)
+
+
+def _blanks_between(blanks: Tensor) -> Tensor:
+    """Return the probability that all queries between i and j say the blank (B, N, N); 0 unless i is before j."""
+    queries = blanks.size(1)
+    sums = F.pad(blanks.clamp(min=torch.finfo(blanks.dtype).tiny).log().cumsum(1), (1, 0))
+    # Of queries i + 1 to j - 1, by differences of the sums before each query.
+    logs = sums[:, :-1].unsqueeze(1) - sums[:, 1:].unsqueeze(2)
+    later = torch.ones(queries, queries, dtype=torch.bool).triu(1)
+    return logs.masked_fill(~later, -torch.inf).exp()
+
+
+def keep_shortest(references: References, share: float) -> References:
+    """Leave out all but a share of each sample's references, the shortest first; at least one.
+
+    Args:
+        references: of the B samples.
+        share: of the places, from 0 to 1.
+    """
+    places = references.lengths.size(1)
+    kept = max(1, round(share * places))
+    absent = references.lengths == 0
+    order = references.lengths.masked_fill(absent, torch.iinfo(torch.long).max).argsort(dim=1, stable=True)
+    rank = order.argsort(dim=1)
+    return replace(references, lengths=references.lengths.masked_fill(rank >= kept, 0))
+
+
+def sum_over_codes(losses: SampleLosses, log_prior: Tensor, lengths: Tensor) -> SampleLosses:
+    """Return -log sum_k p(k) p(y | k), divided by the references' mean length as each code's loss is.
+
+    Args:
+        losses: of every sample with every code, the codes of a sample side by side (B K).
+        log_prior: of the codes (B, K).
+        lengths: tokens of each sample's references (B, R).
+    """
+    each = replace(losses, **{name: value.view(log_prior.shape) for name, value in vars(losses).items()})
+    length = lengths.sum(1) / (lengths > 0).sum(1).clamp(min=1)
+    loss = -torch.logsumexp(log_prior - each.loss * length.unsqueeze(1), dim=1) / length.clamp(min=1)
+    first = {name: value[:, 0] for name, value in vars(each).items()}
+    loss = torch.where(first["reachable"], loss, 0.0)
+    return SampleLosses(**{**first, "loss": loss, "nll": loss})

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import progress
+from lead_maths import (
+    best_paths,
+    expected_all_pairs,
+    expected_pairs,
+    keep_shortest,
+    likeliest_reference,
+    pair_f1,
+    sum_over_codes,
+)
+from narvl.criterions.query_ctc import References, marginal_query_ctc_loss
+from narvl.tables.scales import scenes
+
+#: Symbols of the small cases: three tokens and the blank, the last.
+CLASSES, BLANK = 4, 3
+
+texts = st.lists(st.sampled_from([0, 1, 2]), min_size=2, max_size=3)
+seeds = st.integers(0, 1000)
+
+
+def random_probs(queries: int, seed: int) -> Tensor:
+    logits = 2 * torch.randn(1, queries, CLASSES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return logits.softmax(-1)
+
+
+def collapse(path: Sequence[int]) -> list[int]:
+    return [symbol for symbol, _ in itertools.groupby(path) if symbol != BLANK]
+
+
+def all_paths(probs: Tensor) -> Iterator[tuple[float, tuple[int, ...]]]:
+    """Every path of one sample (1, N, V + 1), with its probability."""
+    table = probs[0].tolist()
+    for path in itertools.product(range(CLASSES), repeat=len(table)):
+        probability = 1.0
+        for query, symbol in enumerate(path):
+            probability *= table[query][symbol]
+        yield probability, path
+
+
+def pairs(text: Sequence[int]) -> list[tuple[int, int]]:
+    return list(itertools.pairwise(text))
+
+
+class TestBestPaths:
+    @settings(max_examples=40, deadline=None)
+    @given(text=texts, queries=st.integers(5, 6), seed=seeds)
+    def test_no_path_of_the_target_is_likelier(self, text: list[int], queries: int, seed: int) -> None:
+        probs = random_probs(queries, seed)
+        best = max((probability, path) for probability, path in all_paths(probs) if collapse(path) == text)
+        found = best_paths(probs.log(), torch.tensor([text]), torch.tensor([len(text)]), BLANK)
+        assert tuple(found[0].tolist()) == best[1]
+
+    def test_padding_does_not_count(self) -> None:
+        log_probs = random_probs(5, 1).log()
+        short = best_paths(log_probs, torch.tensor([[0, 1]]), torch.tensor([2]), BLANK)
+        padded = best_paths(log_probs, torch.tensor([[0, 1, 2, 2]]), torch.tensor([2]), BLANK)
+        assert torch.equal(short, padded)
+
+
+class TestExpectedPairs:
+    @settings(max_examples=40, deadline=None)
+    @given(queries=st.integers(1, 5), seed=seeds)
+    def test_counts_are_those_of_all_paths(self, queries: int, seed: int) -> None:
+        probs = random_probs(queries, seed)
+        kinds = list(itertools.product(range(BLANK), repeat=2))
+        expected = [sum(p * pairs(collapse(path)).count(kind) for p, path in all_paths(probs)) for kind in kinds]
+        first, second = (torch.tensor([part]) for part in zip(*kinds, strict=True))
+        assert expected_pairs(probs, first, second, BLANK)[0].tolist() == pytest.approx(expected)
+        assert float(expected_all_pairs(probs, BLANK)) == pytest.approx(sum(expected))
+
+    def test_a_text_said_surely_matches_itself_alone(self) -> None:
+        path = torch.tensor([[0, 0, 3, 1, 3, 1, 2]])  # says 0 1 1 2
+        probs = torch.nn.functional.one_hot(path, CLASSES).double()
+        own, other = torch.tensor([[0, 1, 1, 2]]), torch.tensor([[2, 1, 0, 0]])
+        assert float(pair_f1(probs, own, torch.tensor([4]), BLANK)) == pytest.approx(1)
+        assert float(pair_f1(probs, other, torch.tensor([4]), BLANK)) == pytest.approx(0)
+        # Of its two pairs one is said, of the text's three likewise.
+        assert float(pair_f1(probs, torch.tensor([[0, 1, 0, 0]]), torch.tensor([3]), BLANK)) == pytest.approx(2 / 5)
+
+    def test_a_pair_counts_as_often_as_the_target_has_it(self) -> None:
+        path = torch.tensor([[0, 1, 0, 1]])
+        probs = torch.nn.functional.one_hot(path, CLASSES).double()
+        assert float(pair_f1(probs, path, torch.tensor([4]), BLANK)) == pytest.approx(1)
+        assert float(pair_f1(probs, torch.tensor([[0, 1, 2, 2]]), torch.tensor([2]), BLANK)) == pytest.approx(2 / 4)
+
+    def test_it_can_be_learned_from(self) -> None:
+        logits = random_probs(4, 3).log().requires_grad_()
+        target = torch.tensor([[0, 1, 1]])
+        f1 = lambda logits: pair_f1(logits.softmax(-1), target, torch.tensor([3]), BLANK)  # noqa: E731
+        assert torch.autograd.gradcheck(f1, (logits,))
+
+
+def test_the_likeliest_reference_is_chosen() -> None:
+    probs = random_probs(4, 5)
+    tokens = torch.tensor([[[0, 1, 2], [2, 1, 0], [1, 0, 0], [0, 0, 0]]])
+    references = References(tokens, torch.tensor([[3, 3, 2, 0]]), torch.ones(1, 4))
+    likelihoods = [
+        sum(p for p, path in all_paths(probs) if collapse(path) == text) for text in ([0, 1, 2], [2, 1, 0], [1, 0])
+    ]
+    target, length = likeliest_reference(probs.log(), references, BLANK)
+    best = likelihoods.index(max(likelihoods))
+    assert target[0].tolist() == tokens[0, best].tolist()
+    assert int(length) == int(references.lengths[0, best])
+
+
+def test_without_a_reference_that_can_be_said_there_is_none() -> None:
+    references = References(torch.tensor([[[0, 0, 0]]]), torch.tensor([[3]]), torch.ones(1, 1))
+    assert int(likeliest_reference(random_probs(4, 5).log(), references, BLANK)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("share", "lengths"), [(0, [0, 3, 0, 0]), (0.5, [0, 3, 4, 0]), (0.75, [5, 3, 4, 0]), (1, [5, 3, 4, 0])]
+)
+def test_the_shortest_references_are_kept(share: float, lengths: list[int]) -> None:
+    references = References(torch.zeros(1, 4, 5, dtype=torch.long), torch.tensor([[5, 3, 4, 0]]), torch.ones(1, 4))
+    assert keep_shortest(references, share).lengths.tolist() == [lengths]
+
+
+def test_codes_are_summed_over() -> None:
+    probs = torch.cat([random_probs(4, seed) for seed in range(4)])  # two samples with two codes each
+    prior = torch.tensor([[0.3, 0.7], [0.9, 0.1]], dtype=torch.float64)
+    tokens = torch.tensor([[[0, 1, 2], [2, 1, 0]], [[1, 2, 2], [0, 0, 0]]])
+    references = References(tokens, torch.tensor([[3, 3], [2, 0]]), torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
+    repeated = References(**{name: value.repeat_interleave(2, dim=0) for name, value in vars(references).items()})
+    losses = marginal_query_ctc_loss(probs.log(), repeated, BLANK)
+    found = sum_over_codes(losses, prior.log(), references.lengths).loss.tolist()
+    for sample, (said, length) in enumerate([(([0, 1, 2], [2, 1, 0]), 3), (([1, 2],), 2)]):
+        total = sum(
+            float(prior[sample, code]) * p / len(said)
+            for code in range(2)
+            for p, path in all_paths(probs[2 * sample + code : 2 * sample + code + 1])
+            if collapse(path) in said
+        )
+        assert found[sample] == pytest.approx(-math.log(total) / length)
+
+
+def test_leads_know_how_long_a_training_is() -> None:
+    flags = scenes().teacher_free["captioning"]
+    assert flags[flags.index("--max-update") + 1] == str(progress.UPDATES)
