@@ -83,8 +83,12 @@ def precision(run: Path) -> None:
 
 
 def references(run: Path) -> None:
-    """Collect the test scores of each way to learn from several captions of a photo, of those that have ended."""
-    record: dict[str, Any] = {"models": {}}
+    """Collect the test scores of each way to learn from several captions of a photo, of those that have ended.
+
+    Those that this run has not are kept from the results file; each has its own provenance.
+    """
+    before = RESULTS / "photos_references.json"
+    record: dict[str, Any] = {"models": read(before)["models"] if before.is_file() else {}}
     for path in sorted(run.glob("*/scores-test.json")):
         name, scores = path.parent.name, read(path)
         scores["different"] = len({said.text for said in read_generations(run / name / "generate-test.txt").values()})
@@ -93,7 +97,7 @@ def references(run: Path) -> None:
             **scores["provenance"],
             "command": f"benchmarks/photos_references.sh PHOTOS BPE_DIR {OUT}",
         }
-    record["provenance"]["seed"] = seed_of(run / "plain" / "train.log")
+        record["provenance"]["seed"] = seed_of(run / name / "train.log")
     write("photos_references", record)
 
 

@@ -1,22 +1,34 @@
 #!/usr/bin/env bash
 # Learning from people's captions alone on real photos: plain Q-CTC, all references at once, its own texts, and distillation.
 #
-# Usage: benchmarks/photos_references.sh PHOTOS BPE_DIR OUT
+# Usage: benchmarks/photos_references.sh PHOTOS BPE_DIR OUT [MODEL...]
 #
 #   PHOTOS   folder with images/ and captions.csv (columns split,image,caption), several captions a photo
 #   BPE_DIR  folder with GPT-2's encoder.json, vocab.bpe, dict.txt
 #   OUT      folder for everything it makes; stopped half-way, it goes on where it was
+#   MODEL    train these alone: ar distilled plain all conditioned own (default: all six). distilled needs ar, own conditioned
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../run_scripts/env.sh"
-[[ $# -eq 3 && $1 != -* ]] || usage "${BASH_SOURCE[0]}" "$@"
-photos=$1 bpe=$2 out=$3
-stages=16
+[[ $# -ge 3 && $1 != -* ]] || usage "${BASH_SOURCE[0]}" "$@"
+photos=$1 bpe=$2 out=$3 models=(ar distilled plain all conditioned own)
+[[ $# -eq 3 ]] || models=("${@:4}")
+for model in "${models[@]}"; do
+    case $model in
+        ar | distilled | plain | all | conditioned | own) ;;
+        *) die "no model $model: give ar, distilled, plain, all, conditioned or own." ;;
+    esac
+done
+stages=$((2 + 2 * ${#models[@]}))
+for model in "${models[@]}"; do # those that have texts of another model to learn from
+    case $model in distilled | own) stages=$((stages + 1)) ;; esac
+done
 # Those without a teacher train for as many updates as teacher and student together.
 teacher=400 student=200
 mkdir -p "$out"
 
-# updates NUMBER: the flags of so long a training; one row an image makes short epochs, so validation counts updates.
-updates() { printf -- '--max-update\n%s\n--total-num-update\n%s\n--validate-interval\n1000\n--save-interval\n1000\n' "$1" "$1"; }
+# updates NUMBER: the flags of so long a training; one row an image makes short epochs, so validation and checkpoints, from
+# which a stopped training goes on, count updates.
+updates() { printf -- '--max-update\n%s\n--total-num-update\n%s\n--validate-interval\n1000\n--save-interval\n1000\n--save-interval-updates\n100\n' "$1" "$1"; }
 
 # learn NAME RECIPE DATA UPDATES FLAGS...: train, decode the test photos, score.
 learn() {
@@ -38,12 +50,23 @@ stage 'photos' "$out/all/train.tsv" \
 stage 'captions of a photo joined' "$out/grouped/train.tsv" narvl group --data "$out/all" --out "$out/grouped"
 
 conditioned=(--references all --intermediate-layers 1 --self-conditioned-layers 1)
-learn ar captioning/ofa_photos "$out/all" "$teacher"
-distil ar captioning/ofa_photos
-learn distilled captioning/narvl_photos "$out/ar-texts" "$student" --finetune-from-model "$out/ar/checkpoint_last.pt"
-learn plain captioning/narvl_photos "$out/all" $((teacher + student))
-learn all captioning/narvl_photos "$out/grouped" $((teacher + student)) --references all
-learn conditioned captioning/narvl_photos "$out/grouped" $((teacher + student)) "${conditioned[@]}"
-distil conditioned captioning/narvl_photos
-learn own captioning/narvl_photos "$out/conditioned-texts" "$student" \
-    --finetune-from-model "$out/conditioned/checkpoint_last.pt"
+for model in "${models[@]}"; do
+    case $model in
+        ar) learn ar captioning/ofa_photos "$out/all" "$teacher" ;;
+        distilled)
+            distil ar captioning/ofa_photos
+            learn distilled captioning/narvl_photos "$out/ar-texts" "$student" \
+                --finetune-from-model "$out/ar/checkpoint_last.pt"
+            ;;
+        plain) learn plain captioning/narvl_photos "$out/all" $((teacher + student)) ;;
+        all) learn all captioning/narvl_photos "$out/grouped" $((teacher + student)) --references all ;;
+        conditioned)
+            learn conditioned captioning/narvl_photos "$out/grouped" $((teacher + student)) "${conditioned[@]}"
+            ;;
+        own)
+            distil conditioned captioning/narvl_photos
+            learn own captioning/narvl_photos "$out/conditioned-texts" "$student" \
+                --finetune-from-model "$out/conditioned/checkpoint_last.pt"
+            ;;
+    esac
+done

@@ -31,4 +31,5 @@ def source(name: str, record: dict[str, Any]) -> str:
 def _versions(record: dict[str, Any]) -> list[str]:
     """Return the commits of a record's parts, where they were made one by one."""
     parts = [part for value in record.values() if isinstance(value, dict) for part in value.values()]
-    return [part["commit"] for part in parts if isinstance(part, dict) and "commit" in part]
+    made = [part.get("provenance", part) for part in parts if isinstance(part, dict)]
+    return [version(each) if "dirty" in each else each["commit"] for each in made if "commit" in each]

@@ -62,6 +62,19 @@ def test_photos_learned_in_ways_that_have_not_run(tmp_path: Path, monkeypatch: p
     assert rows["one at a time"] == ["50.0", "12.5", "not run", "25.0", "75.0", "1"]
     assert rows["AR"] == ["50.0", "12.5", "25.0", "25.0", "75.0", "1"]
     assert rows["distilled"] == ["not run"] * 6
+    # A later run, of a later version and without the earlier one's files, adds its models.
+    later = tmp_path / "later"
+    (tmp_path / "run" / "ar").rename(tmp_path / "distilled")
+    later.mkdir()
+    (tmp_path / "distilled").rename(later / "distilled")
+    scores = json.loads((later / "distilled" / "scores-test.json").read_text())
+    scores["provenance"]["commit"] = "d" * 40
+    (later / "distilled" / "scores-test.json").write_text(json.dumps(scores))
+    collect.references(later)
+    said = tables.photos_references()
+    rows = {cells[1].strip(): cells[2:-1] for cells in _cells(said)}
+    assert rows["AR"][0].strip() == rows["distilled"][0].strip() == "50.0"
+    assert f"commit {'c' * 10}, {'d' * 10}" in said
 
 
 def _cells(table: str) -> list[list[str]]:
