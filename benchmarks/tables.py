@@ -17,6 +17,7 @@ import speed_tables
 from records import RESULTS, read, source
 from tabulate import tabulate
 
+from narvl.tables.catalogue.references import LEADS, WAYS, Way
 from narvl.tables.figures import mean_text, read_figures
 from narvl.tables.render import page, render, summary
 from narvl.tables.render import source as render_source
@@ -31,6 +32,8 @@ _LEARNED = {
     "distilled": "distilled",
     "ar": "AR",
 }
+#: What the distilled model's training and decoder are like.
+_TAUGHT = {"distilled": Way("", references=False)}
 _NOT_RUN = "not run"
 #: The pages, and how they link to the files of the repository.
 PAGES = {
@@ -100,20 +103,29 @@ def published(name: str) -> str:
 
 
 def teacher_free() -> str:
-    """Build the short table of captions learned without a teacher: a row a way, a column a metric."""
+    """Build the short table of captions learned without a teacher: a row a way, a column a metric or a cost."""
     figures = read_figures(RESULTS / "scenes" / "references.csv")
-    metrics = ("CIDEr", "faithful", "distinct-2 (%)", "ms")
+    metrics = ("CIDEr", "faithful", "distinct-2 (%)")
+    updates = speed_tables.updates_teacher_free("base")
     cells = []
     for row in (row for row in figures.rows if row.startswith("captioning: ")):
-        found = [list(figures.values(row, metric).values()) for metric in metrics]
+        name = row.partition(": ")[2]
+        way = {**WAYS, **LEADS}.get(name, _TAUGHT.get(name))
+        found = [list(figures.values(row, metric).values()) for metric in (*metrics, "ms")]
         if found[0]:
+            quality = [mean_text(values) if values else "-" for values in found]
+            cost = updates.get(way.update, "-") if way else "-"
             seeds = ", ".join(figures.values(row, metrics[0]))
-            cells.append([row.partition(": ")[2], *(mean_text(values) if values else "-" for values in found), seeds])
+            cells.append([name, *quality[:-1], seeds, cost, way.decoder if way else "AR, beam 5", quality[-1]])
     if not cells:
         return "Not run yet."
-    headers = ["captions of the scenes, learned from", *metrics, "seeds"]
+    headers = ["captions of the scenes, learned from", *metrics, "seeds", "an update (base)", "decoder", "ms (nano)"]
     table = tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
-    return f"{table}\n\n{render_source(figures)}"
+    said = [table, render_source(figures)]
+    if updates:
+        costs = source("speed_teacher_free", read("speed_teacher_free"))
+        said.append(f"An update is compared with one of plain Q-CTC, at base size. {costs}")
+    return "\n\n".join(said)
 
 
 def kinds() -> str:

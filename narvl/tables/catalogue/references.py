@@ -28,7 +28,7 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class _Way:
+class Way:
     """How a model learns.
 
     Attributes:
@@ -39,6 +39,7 @@ class _Way:
         conditioned: whether, besides, the layers above read what that layer predicts.
         from_teacher: whether it starts from the autoregressive model's weights.
         own_texts: whether it is a plain model that goes on from the self-conditioned one, on that one's texts.
+        glancing: the share of mistakes that queries are shown.
         lead: plugin of ``benchmarks/leads`` that changes how it learns.
     """
 
@@ -49,6 +50,7 @@ class _Way:
     conditioned: bool = False
     from_teacher: bool = False
     own_texts: bool = False
+    glancing: str = ""
     lead: str = ""
 
     @property
@@ -56,14 +58,32 @@ class _Way:
         """Flags of the lead, in training and decoding alike."""
         return ("--user-dir", f"benchmarks/leads/{self.lead}") if self.lead else ()
 
+    @property
+    def update(self) -> str:
+        """What ``benchmarks/speed/teacher_free.py`` calls an update of this kind; "" where it does not time it."""
+        if self.lead or ((self.conditioned or self.glancing) and not self.references):
+            return ""
+        if self.glancing:
+            return "glancing"
+        if self.own_texts or not self.references:
+            return "plain"
+        return "self-conditioned" if self.conditioned else "intermediate" if self.intermediate else "all references"
+
+    @property
+    def decoder(self) -> str:
+        """What answers: the paper's decoder, or one with more to do."""
+        return "self-conditioned" if self.conditioned else "with codes" if self.lead == "codes" else "plain"
+
     def train(self, runs: Runs, dataset: Dataset, seed: int) -> Trained:
         """Declare the training."""
         if self.own_texts:
-            return runs.student(dataset, seed, self.run, after=_WAYS[_BEST].train(runs, dataset, seed))
+            return runs.student(dataset, seed, self.run, after=WAYS[_BEST].train(runs, dataset, seed))
         flags = list(self.plugin)
         middle = str(middle_layer(runs.scale.sizes[runs.scale.base].recipe))
         if self.temperature:
             flags += ["--reference-temperature", self.temperature]
+        if self.glancing:
+            flags += ["--glancing", self.glancing]
         if self.intermediate or self.conditioned:
             flags += ["--intermediate-layers", middle]
         if self.conditioned:
@@ -81,26 +101,28 @@ class _Way:
         )
 
 
-_ONE, _ALL, _MIDDLE = "one at a time", "all", "all, intermediate"
+_ONE, _ALL, _MIDDLE, _GLANCING = "one at a time", "all", "all, intermediate", "all, glancing"
 _BEST, _PLAIN_AGAIN = "all, self-conditioned", "its own texts, plain"
-_PLAIN = _Way("narvl-teacher-free", references=False)
-_WAYS = {
+_PLAIN = Way("narvl-teacher-free", references=False)
+#: By row.
+WAYS = {
     _ONE: _PLAIN,
-    "one at a time, self-conditioned": _Way("narvl-teacher-free-conditioned", references=False, conditioned=True),
-    "all, mean (T = 100)": _Way("narvl-references-mean", temperature="100"),
-    _ALL: _Way("narvl-references"),
-    "all, T = 0.1": _Way("narvl-references-hard", temperature="0.1"),
-    _MIDDLE: _Way("narvl-references-intermediate", intermediate=True),
-    _BEST: _Way("narvl-references-conditioned", conditioned=True),
-    _PLAIN_AGAIN: _Way("narvl-references-own-texts", own_texts=True),
-    "all, from AR weights": _Way("narvl-references-warm", from_teacher=True),
+    "one at a time, glancing": Way("narvl-teacher-free-glancing", references=False, glancing="0.5"),
+    "one at a time, self-conditioned": Way("narvl-teacher-free-conditioned", references=False, conditioned=True),
+    "all, mean (T = 100)": Way("narvl-references-mean", temperature="100"),
+    _ALL: Way("narvl-references"),
+    _GLANCING: Way("narvl-references-glancing", glancing="0.5"),
+    "all, T = 0.1": Way("narvl-references-hard", temperature="0.1"),
+    _MIDDLE: Way("narvl-references-intermediate", intermediate=True),
+    _BEST: Way("narvl-references-conditioned", conditioned=True),
+    _PLAIN_AGAIN: Way("narvl-references-own-texts", own_texts=True),
+    "all, from AR weights": Way("narvl-references-warm", from_teacher=True),
 }
 #: What else was tried, beside "all": plugins for captions of the scenes alone.
-_LEADS = {
-    "all, glancing": _Way("narvl-references-glancing", lead="glancing"),
-    "all, 5 codes": _Way("narvl-references-codes", lead="codes"),
-    "all, shortest first": _Way("narvl-references-short-first", lead="short_first"),
-    "all, pairs at the end": _Way("narvl-references-bigrams", lead="bigrams"),
+LEADS = {
+    "all, 5 codes": Way("narvl-references-codes", lead="codes"),
+    "all, shortest first": Way("narvl-references-short-first", lead="short_first"),
+    "all, pairs at the end": Way("narvl-references-bigrams", lead="bigrams"),
 }
 #: To each row that is timed the start of its way to decode.
 _TIMED = {"AR": "AR beam 5, fairseq", _ONE: "parallel", _BEST: "parallel"}
@@ -114,7 +136,7 @@ def entries(runs: Runs, seeds: Sequence[int]) -> list[Entry]:
     found = []
     for task in DISTILLED:
         dataset = runs.scale.dataset(task)
-        ways = {**_WAYS, **(_LEADS if task == "captioning" and runs.scale.weights is None else {})}
+        ways = {**WAYS, **(LEADS if task == "captioning" and runs.scale.weights is None else {})}
         for seed in seeds:
             models = {way: how.train(runs, dataset, seed) for way, how in ways.items()}
             models |= {"distilled": runs.student(dataset, seed), "AR": runs.teacher(dataset, seed)}
