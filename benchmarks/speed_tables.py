@@ -247,10 +247,10 @@ def _teacher_free_table(record: dict[str, Any]) -> str:
             cells = [f"{part['ms']['median']:.0f} ({_spread(part['cost'])})" for part in times]
             rows.append([f"{cell['size']}, {cell['side']} px, batch {cell['batch']}: {row['way']}", *cells])
     columns = [f"{what}, ms (times plain, quartiles)" for what in ("an update", "an answer")]
-    return _table(["captioning, each with what is above", *columns], rows) + (
-        "\n\n*Plain* is Q-CTC of one reference; answers are of one image. Times are medians, and what is in brackets "
-        "the median of the ratios of rounds in which all took turns. Up to *intermediate* the answering model is the "
-        "plain one."
+    return _table(["captioning", *columns], rows) + (
+        "\n\n*Plain* is Q-CTC of one reference, the others are of all; *self-conditioned* has the intermediate loss as "
+        "well. Answers are of one image. Times are medians, and what is in brackets the median of the ratios of rounds "
+        "in which all took turns. But for *self-conditioned* the answering model is the plain one."
     )
 
 

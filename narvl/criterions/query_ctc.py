@@ -253,7 +253,7 @@ class QueryCTCCriterion(ParallelCriterion):
 
     def _check_model(self, model: Any) -> None:
         super()._check_model(model)
-        if self.glancing and model.num_queries is None:
+        if self.glancing and model.decoder.query_embed is None:
             raise UsageError(
                 f"--glancing {self.glancing}: --decoder-input encoder has no queries to show. Drop either."
             )
