@@ -15,6 +15,7 @@ from pathlib import Path
 import hardening_tables
 import speed_tables
 from records import RESULTS, read, source
+from settling import SETTLED, settled_after
 from tabulate import tabulate
 
 from narvl.tables.catalogue.references import LEADS, WAYS, Way
@@ -129,6 +130,26 @@ def teacher_free() -> str:
     return "\n\n".join(said)
 
 
+def settling() -> str:
+    """Build the table of when trainings without a teacher settle on a wording."""
+    if not (RESULTS / "settling.json").is_file():
+        return "Not run yet: `python benchmarks/settling.py RUNS`."
+    record = read("settling")
+    seeds = sorted({seed for found in record["ways"].values() for seed in found})
+    cells = []
+    for row, found in record["ways"].items():
+        after = {seed: settled_after(part["updates"], part["cider"]) for seed, part in found.items()}
+        cells.append([row, *((after[seed] or "never") if seed in after else "not run" for seed in seeds)])
+    longest = max(part["updates"][-1] for found in record["ways"].values() for part in found.values())
+    headers = [f"CIDEr in validation first reaches {SETTLED} after", *(f"seed {seed}" for seed in seeds)]
+    table = tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
+    figure = "![CIDEr in validation, update by update, a panel a way](results/settling.svg)"
+    versions = (part for found in record["ways"].values() for part in found.values())
+    commits = ", ".join(dict.fromkeys(part["commit"][:10] for part in versions))
+    told = f"Trainings take {longest:,} updates. Runs of commit {commits}."
+    return f"{table}\n\n{figure}\n\n{told} {source('settling', record)}"
+
+
 def kinds() -> str:
     """Build the table that tells where the models of a task differ."""
     if not (RESULTS / "kinds.json").is_file():
@@ -171,6 +192,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "photos": photos,
     "teacher-free": teacher_free,
     "photos-references": photos_references,
+    "settling": settling,
     "kinds": kinds,
     "precision": precision,
     **{name: partial(published, name) for name in ("table1", "boxes", "blank")},
