@@ -28,7 +28,6 @@ ROOT = Path(__file__).resolve().parents[1]
 _LEARNED = {
     "plain": "one at a time",
     "all": "all",
-    "glancing": "all, glancing",
     "conditioned": "all, self-conditioned",
     "own": "its own texts, plain",
     "distilled": "distilled",

@@ -1,4 +1,4 @@
-"""The maths of the leads: expected counts of pairs of tokens, the shortest references, sums over codes."""
+"""The maths of the leads: alignments to show, expected counts of pairs of tokens, the shortest references, codes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,73 @@ from torch import Tensor
 
 from narvl.criterions._parallel import SampleLosses
 from narvl.criterions.query_ctc import References
+
+
+def likeliest_reference(log_probs: Tensor, references: References, blank: int) -> tuple[Tensor, Tensor]:
+    """Choose each sample's likeliest reference.
+
+    Args:
+        log_probs: (B, N, V + 1).
+        references: of the B samples.
+        blank: index of the blank.
+
+    Returns:
+        Its token ids (B, L), right-padded, and their numbers (B,): 0 where no reference can be said.
+    """
+    batch, places, width = references.tokens.shape
+    nll = F.ctc_loss(
+        log_probs.repeat_interleave(places, dim=0).transpose(0, 1),
+        references.tokens.flatten(0, 1),
+        torch.full((batch * places,), log_probs.size(1)),
+        references.lengths.flatten(),
+        blank=blank,
+        reduction="none",
+    ).view(batch, places)
+    nll = nll.masked_fill(references.lengths == 0, torch.inf)
+    best, chosen = nll.min(dim=1)
+    rows = torch.arange(batch)
+    return references.tokens[rows, chosen], references.lengths[rows, chosen].masked_fill(best.isinf(), 0)
+
+
+def best_paths(log_probs: Tensor, target: Tensor, lengths: Tensor, blank: int) -> Tensor:
+    """Find the likeliest path of each target (Viterbi's algorithm over CTC's states: blank, token, blank, ...).
+
+    Args:
+        log_probs: (B, N, V + 1).
+        target: token ids (B, L), right-padded; they can be said by N queries.
+        lengths: their numbers (B,).
+        blank: index of the blank.
+
+    Returns:
+        Symbols (B, N), which collapse to the target.
+    """
+    batch, queries, _ = log_probs.shape
+    states = torch.full((batch, 2 * target.size(1) + 1), blank)
+    states[:, 1::2] = target
+    # A blank between two tokens may be left out, unless they are equal.
+    may_skip = torch.zeros_like(states, dtype=torch.bool)
+    may_skip[:, 3::2] = target[:, 1:] != target[:, :-1]
+    emitted = log_probs.gather(2, states.unsqueeze(1).expand(-1, queries, -1))
+
+    def shifted(scores: Tensor, by: int) -> Tensor:
+        return F.pad(scores, (by, 0), value=-torch.inf)[:, : scores.size(1)]
+
+    scores = emitted[:, 0].clone()
+    scores[:, 2:] = -torch.inf
+    steps = []
+    for query in range(1, queries):
+        skipping = shifted(scores, 2).masked_fill(~may_skip, -torch.inf)
+        scores, step = torch.stack([scores, shifted(scores, 1), skipping]).max(dim=0)
+        scores = scores + emitted[:, query]
+        steps.append(step)
+    last = 2 * lengths
+    ends = torch.stack([last, (last - 1).clamp(min=0)], dim=1)
+    state = ends.gather(1, scores.gather(1, ends).argmax(dim=1, keepdim=True))
+    found = [state]
+    for step in reversed(steps):
+        state = state - step.gather(1, state)
+        found.append(state)
+    return states.gather(1, torch.cat(found[::-1], dim=1))
 
 
 def expected_pairs(probs: Tensor, first: Tensor, second: Tensor, blank: int) -> Tensor:

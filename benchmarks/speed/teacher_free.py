@@ -1,9 +1,8 @@
 """Times what learning without a teacher costs: an update of NARVL's training and an answer, step by step.
 
-The first is plain Q-CTC, of one reference an image. Then come all references at once, and beside them glancing, the
-middle layer's loss, or that and its prediction fed to the layers above (``--references all``, ``--glancing``,
-``--intermediate-layers``, ``--self-conditioned-layers``; the captioning recipes' shapes). All take turns; a cost is the
-median of the rounds' ratios to plain Q-CTC.
+The first is plain Q-CTC, of one reference an image. Then come all references at once, the middle layer's loss, and its
+prediction fed to the layers above (``--references all``, ``--intermediate-layers``, ``--self-conditioned-layers``; the
+captioning recipes' shapes). All take turns; a cost is the median of the rounds' ratios to plain Q-CTC.
 """
 
 from __future__ import annotations
@@ -30,15 +29,13 @@ from training import PRECISIONS, Step
 #: References of an image, as COCO has them.
 _REFERENCES = 5
 #: The first is what costs are ratios to.
-WAYS = ("plain", "all references", "glancing", "intermediate", "self-conditioned")
+WAYS = ("plain", "all references", "intermediate", "self-conditioned")
 
 
 def settings(way: str, size: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a way's settings of the model and of the loss."""
     middle = [middle_layer(size)]
-    loss: dict[str, Any] = {"intermediate_layers": middle} if way in ("intermediate", "self-conditioned") else {}
-    if way == "glancing":
-        loss = {"glancing": 0.5}
+    loss = {"intermediate_layers": middle} if way in ("intermediate", "self-conditioned") else {}
     return {"self_conditioned_layers": middle} if way == "self-conditioned" else {}, loss
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,7 +15,6 @@ from narvl.criterions._config import ParallelConfig
 from narvl.errors import UsageError
 from narvl.models.narvl import NARVLModel
 from narvl.models.ofa import unwrap
-from narvl.modules.parallel_decoder import Shown
 
 # Targets that must have been seen before "not one is reachable" is called an error.
 _ENOUGH_TARGETS = 8
@@ -91,10 +89,6 @@ class ParallelCriterion(FairseqCriterion):
         """
         raise TypeError(f"{type(self).__name__} defines no loss")
 
-    def glance(self, sample: dict[str, Any], blank: int) -> Callable[[Tensor], Shown] | None:
-        """Return what chooses, by a first pass's logits, what queries are shown in training; None shows nothing."""
-        return None
-
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """Compute a batch's loss.
 
@@ -110,9 +104,7 @@ class ParallelCriterion(FairseqCriterion):
         # What is learned beside the target is not judged: the loss of validation compares trainings with and without.
         below = self.intermediate_layers if model.training else ()
         judged = sample if model.training else {key: value for key, value in sample.items() if key != "references"}
-        glance = self.glance(judged, parallel.blank) if model.training else None
-        more = {} if glance is None else {"glance": glance}
-        logits, extra = model(**sample["net_input"], intermediate=below, **more)
+        logits, extra = model(**sample["net_input"], intermediate=below)
 
         def losses(logits: Tensor) -> SampleLosses:
             if extra["padding"] is not None:

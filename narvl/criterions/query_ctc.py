@@ -11,11 +11,8 @@ Where an image has R references y_r (``--references all``), the loss is this pro
 docs/references.md derives it.
 
     -T log sum_r w_r p(y_r)^(1/T),    w_r > 0, sum_r w_r = 1
-
-With ``--glancing`` some queries are shown what they should say while they learn (``narvl.criterions._glancing``).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +22,9 @@ from fairseq.criterions import register_criterion
 from torch import Tensor
 
 from narvl.criterions._config import ParallelConfig
-from narvl.criterions._glancing import show_mistakes
 from narvl.criterions._log_probs import pick_log_probs
 from narvl.criterions._parallel import ParallelCriterion, SampleLosses, mean_over_outputs
 from narvl.errors import UsageError
-from narvl.modules.parallel_decoder import Shown
 
 
 @dataclass
@@ -41,13 +36,6 @@ class QueryCTCConfig(ParallelConfig):
         metadata={
             "help": "T of the loss over several references (--references all): 1 takes the logarithm of their summed"
             " probability; less comes closer to the likeliest reference alone, more to the mean of their losses"
-        },
-    )
-    glancing: float = field(
-        default=0.0,
-        metadata={
-            "help": "in training, show queries what they should say: so many of them as this share of a first pass's"
-            " mistakes (beyond the paper; decoding does not change). 0 shows nothing"
         },
     )
 
@@ -108,8 +96,9 @@ def query_ctc_loss(
     Returns:
         Losses in nats, divided by the target's length.
     """
+    only = References(target.unsqueeze(1), lengths.unsqueeze(1), torch.ones_like(lengths).unsqueeze(1))
     return marginal_query_ctc_loss(
-        logits, _only(target, lengths), blank, label_smoothing=label_smoothing, overwrite=overwrite, padding=padding
+        logits, only, blank, label_smoothing=label_smoothing, overwrite=overwrite, padding=padding
     )
 
 
@@ -136,12 +125,16 @@ def marginal_query_ctc_loss(
     Returns:
         Losses in nats, divided by the weighted mean length of the references that can be said.
     """
+    batch, places, width = references.tokens.shape
+    needed = queries_needed(references.tokens.flatten(0, 1), references.lengths.flatten()).view(batch, places)
+    present, counts = references.lengths > 0, references.weights > 0
+    given = present & (counts | ~(present & counts).any(1, keepdim=True))
     queries = logits.size(1) if padding is None else (~padding).sum(1, keepdim=True)
-    needed, given, said = _sayable(references, queries)
+    said = given & (needed <= queries)
     nll, mean_log_prob = _reference_losses(logits, references, said, blank, overwrite)
 
     reachable = said.any(dim=1)
-    weights = _weights(references, said).to(nll)
+    weights = torch.where(said, torch.where(counts, references.weights, 1), 0).to(nll)
     weights = weights / weights.sum(1, keepdim=True)
     # Samples without a reachable reference are given finite values: the gradient of log 0 is no number.
     weights = torch.where(reachable.unsqueeze(1), weights, 1.0)
@@ -154,41 +147,6 @@ def marginal_query_ctc_loss(
         loss = (1 - label_smoothing) * marginal + label_smoothing * smooth
     least = needed.masked_fill(~given, torch.iinfo(needed.dtype).max).amin(1).masked_fill(~given.any(1), 0)
     return SampleLosses(loss, marginal, reachable, least, given.sum(1), (given & ~said).sum(1))
-
-
-def likeliest_references(
-    logits: Tensor, references: References, blank: int, temperature: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Choose the reference of each sample that has the largest share of ``marginal_query_ctc_loss``'s sum.
-
-    Args:
-        logits: (B, N, V + 1), any float type.
-        references: of the B samples.
-        blank: index of the blank.
-        temperature: T in -T log sum_r w_r p(y_r)^(1/T), above 0.
-
-    Returns:
-        Its token ids (B, L), right-padded, and their numbers (B,): 0 where no reference can be said.
-    """
-    _, _, said = _sayable(references, logits.size(1))
-    nll, _ = _reference_losses(logits, references, said, blank, overwrite=False)
-    chosen = (_weights(references, said).to(nll).log() - nll / temperature).argmax(dim=1)
-    rows = torch.arange(len(chosen), device=chosen.device)
-    return references.tokens[rows, chosen], references.lengths[rows, chosen].masked_fill(~said.any(dim=1), 0)
-
-
-def _sayable(references: References, queries: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return how many queries each reference needs, whether it counts, and whether it can be said besides; (B, K)."""
-    shape = references.lengths.shape
-    needed = queries_needed(references.tokens.flatten(0, 1), references.lengths.flatten()).view(shape)
-    present, counts = references.lengths > 0, references.weights > 0
-    given = present & (counts | ~(present & counts).any(1, keepdim=True))
-    return needed, given, given & (needed <= queries)
-
-
-def _weights(references: References, said: Tensor) -> Tensor:
-    """Return what each reference that can be said counts (B, K), 0 for others; alike where all weights are 0."""
-    return torch.where(said, torch.where(references.weights > 0, references.weights, 1), 0)
 
 
 def _reference_losses(
@@ -247,48 +205,14 @@ class QueryCTCCriterion(ParallelCriterion):
                 f"reference alone) to {most:g} (nearly the mean of all)."
             )
         self.temperature = cfg.reference_temperature
-        if not 0.0 <= cfg.glancing <= 1.0:
-            raise UsageError(f"--glancing {cfg.glancing}: give a value from 0 (shows nothing) to 1 (all mistakes).")
-        self.glancing = cfg.glancing
-
-    def _check_model(self, model: Any) -> None:
-        super()._check_model(model)
-        if self.glancing and model.decoder.query_embed is None:
-            raise UsageError(
-                f"--glancing {self.glancing}: --decoder-input encoder has no queries to show. Drop either."
-            )
-
-    def glance(self, sample: dict[str, Any], blank: int) -> Callable[[Tensor], Shown] | None:
-        """Return what shows queries what a sample's likeliest reference says; None without ``--glancing``."""
-        if not self.glancing:
-            return None
-        references = _references(sample)
-
-        def show(logits: Tensor) -> Shown:
-            target, lengths = likeliest_references(logits, references, blank, self.temperature)
-            return show_mistakes(logits, target, lengths, blank, self.glancing)
-
-        return show
 
     def losses(self, logits: Tensor, sample: dict[str, Any], blank: int, padding: Tensor | None) -> SampleLosses:
         """Compute each sample's loss over its references, or its one target; the backward writes over the logits."""
+        smoothing = self.label_smoothing
+        if "references" not in sample:
+            target, lengths = sample["target"], sample["target_lengths"]
+            return query_ctc_loss(logits, target, lengths, blank, smoothing, overwrite=True, padding=padding)
+        given = References(**sample["references"])
         return marginal_query_ctc_loss(
-            logits,
-            _references(sample),
-            blank,
-            self.temperature,
-            self.label_smoothing,
-            overwrite=True,
-            padding=padding,
+            logits, given, blank, self.temperature, smoothing, overwrite=True, padding=padding
         )
-
-
-def _references(sample: dict[str, Any]) -> References:
-    """Return a batch's references, or its one target as the only one."""
-    if "references" in sample:
-        return References(**sample["references"])
-    return _only(sample["target"], sample["target_lengths"])
-
-
-def _only(target: Tensor, lengths: Tensor) -> References:
-    return References(target.unsqueeze(1), lengths.unsqueeze(1), torch.ones_like(lengths).unsqueeze(1))

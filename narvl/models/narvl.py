@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from fairseq.models import register_model, register_model_architecture
 from torch import Tensor, nn
 
@@ -13,7 +12,7 @@ from narvl.errors import UsageError
 from narvl.models._config import PRESETS, NARVLConfig, complete, preset
 from narvl.models.ofa import OFAModel, build_token_table
 from narvl.modules.encoder import OFAEncoder
-from narvl.modules.parallel_decoder import NARVLDecoder, Shown
+from narvl.modules.parallel_decoder import NARVLDecoder
 
 if TYPE_CHECKING:
     from fairseq.tasks import FairseqTask
@@ -76,7 +75,6 @@ class NARVLModel(OFAModel):
         prev_output_tokens: Tensor | None = None,
         vocabulary: OutputVocabulary | None = None,
         intermediate: Sequence[int] = (),
-        glance: Callable[[Tensor], Shown] | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Compute the logits of every query in one pass.
 
@@ -88,18 +86,12 @@ class NARVLModel(OFAModel):
             prev_output_tokens: accepted for fairseq's sake; nothing depends on it.
             vocabulary: the K symbols to compute logits for; None takes all V.
             intermediate: decoder layers below the last, counted from 1, whose logits are wanted as well.
-            glance: in training, is given the logits of a first pass of the decoder (B, N, V + 1), which has no
-                gradient, and says what queries are shown in the second.
 
         Returns:
             Logits (B, N, K + 1), the blank last, and ``extra`` (see ``NARVLDecoder.forward``).
         """
         encoder_out = self.encoder(src_tokens, src_lengths, patch_images, patch_masks)
-        shown = None
-        if glance is not None:
-            with torch.no_grad():
-                shown = glance(self.decoder(None, encoder_out)[0])
-        return self.decoder(None, encoder_out, vocabulary, intermediate, shown)
+        return self.decoder(None, encoder_out, vocabulary, intermediate)
 
     def get_normalized_probs(self, *args: Any, **options: Any) -> Tensor:
         """Refuse what fairseq's own criterions ask for: they train a model that speaks token by token.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -20,18 +20,6 @@ if TYPE_CHECKING:
     from narvl.models._config import NARVLConfig
     from narvl.modules.encoder import EncoderOutput
     from narvl.modules.output_vocabulary import OutputVocabulary
-
-
-class Shown(NamedTuple):
-    """What queries are shown in training.
-
-    Attributes:
-        where: (B, N), True at queries that read a symbol instead of themselves.
-        symbols: (B, N), ids; the blank's is V.
-    """
-
-    where: Tensor
-    symbols: Tensor
 
 
 class NARVLDecoder(FairseqDecoder, DecoderStack):
@@ -72,7 +60,6 @@ class NARVLDecoder(FairseqDecoder, DecoderStack):
         encoder_out: EncoderOutput,
         vocabulary: OutputVocabulary | None = None,
         intermediate: Sequence[int] = (),
-        shown: Shown | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Compute logits; they depend on no output token, so ``prev_output_tokens`` is not looked at.
 
@@ -81,7 +68,6 @@ class NARVLDecoder(FairseqDecoder, DecoderStack):
             encoder_out: the encoder's output.
             vocabulary: the K symbols to compute logits for; None takes all V.
             intermediate: layers below the last, counted from 1, whose logits are wanted as well.
-            shown: symbols that queries read instead of themselves; only where the decoder reads queries.
 
         Returns:
             Logits (B, N, K + 1), the blank last, and ``extra``. Its ``padding`` (B, N) is True at positions that carry
@@ -95,7 +81,7 @@ class NARVLDecoder(FairseqDecoder, DecoderStack):
                 predicted[layer] = self._logits(self.layer_norm(x))
             return x + self._expected(predicted[layer]) if layer in self.self_conditioned else x
 
-        x, padding = self._input(encoder_out, shown)
+        x, padding = self._input(encoder_out)
         self_biases, cross_bias = self.position_biases(x.size(1), encoder_out.positions)
         features = self.run_layers(
             x,
@@ -121,14 +107,11 @@ class NARVLDecoder(FairseqDecoder, DecoderStack):
         projected: Tensor = self.condition(expected)
         return projected
 
-    def _input(self, encoder_out: EncoderOutput, shown: Shown | None) -> tuple[Tensor, Tensor | None]:
+    def _input(self, encoder_out: EncoderOutput) -> tuple[Tensor, Tensor | None]:
         """Embed what the first layer reads (B, N, D); ``padding`` as in ``forward``."""
         padding = None
         if self.query_embed is not None:
             x = self.query_embed.weight.unsqueeze(0)
-            if shown is not None:
-                said = F.embedding(shown.symbols, torch.cat([self.embed_tokens.weight, self.blank_embed.weight]))
-                x = torch.where(shown.where.unsqueeze(-1), said, x)
         else:
             x, padding = encoder_out.embedded, encoder_out.padding
             if x.size(1) > self.max_target_positions:

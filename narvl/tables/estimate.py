@@ -82,10 +82,7 @@ def training_cost(job: Job, scale: Scale) -> Cost | None:
     kept += 4 * layers * shape["attention_heads"] * source**2 / max(1, given.batch_size)  # biases, which a batch shares
     logits = target * scale.vocabulary * (2 * heads if family == "narvl" else 10)
     memory = _BYTES_A_WEIGHT * (weights + scale.vocabulary * width) + given.batch_size * (kept + logits)
-    # Glancing runs the decoder once more, without gradient.
-    shape["encoder_layers"] = 0
-    glance = transformer_cost(shape, source, target, scale.vocabulary)[0] if given.glancing else 0.0
-    return Cost(samples, 3 * (convolutions + transformer) + glance, memory)
+    return Cost(samples, 3 * (convolutions + transformer), memory)
 
 
 def backbone_cost(shape: Mapping[str, Any], side: int) -> tuple[float, float]:
@@ -137,7 +134,6 @@ def _parse(flags: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--num-queries", type=int, default=0)
     for name in ("intermediate-layers", "self-conditioned-layers"):
         parser.add_argument(f"--{name}", type=lambda text: text.split(","), default=[])
-    parser.add_argument("--glancing", type=float, default=0.0)
     for name in ("max-update", "max-epoch", "batch-size", "patch-image-size"):
         parser.add_argument(f"--{name}", type=int, default=0)
     for name in _SIZES:

@@ -12,9 +12,11 @@ from torch import Tensor
 
 import progress
 from lead_maths import (
+    best_paths,
     expected_all_pairs,
     expected_pairs,
     keep_shortest,
+    likeliest_reference,
     pair_f1,
     sum_over_codes,
 )
@@ -24,6 +26,7 @@ from narvl.tables.scales import scenes
 #: Symbols of the small cases: three tokens and the blank, the last.
 CLASSES, BLANK = 4, 3
 
+texts = st.lists(st.sampled_from([0, 1, 2]), min_size=2, max_size=3)
 seeds = st.integers(0, 1000)
 
 
@@ -48,6 +51,22 @@ def all_paths(probs: Tensor) -> Iterator[tuple[float, tuple[int, ...]]]:
 
 def pairs(text: Sequence[int]) -> list[tuple[int, int]]:
     return list(itertools.pairwise(text))
+
+
+class TestBestPaths:
+    @settings(max_examples=40, deadline=None)
+    @given(text=texts, queries=st.integers(5, 6), seed=seeds)
+    def test_no_path_of_the_target_is_likelier(self, text: list[int], queries: int, seed: int) -> None:
+        probs = random_probs(queries, seed)
+        best = max((probability, path) for probability, path in all_paths(probs) if collapse(path) == text)
+        found = best_paths(probs.log(), torch.tensor([text]), torch.tensor([len(text)]), BLANK)
+        assert tuple(found[0].tolist()) == best[1]
+
+    def test_padding_does_not_count(self) -> None:
+        log_probs = random_probs(5, 1).log()
+        short = best_paths(log_probs, torch.tensor([[0, 1]]), torch.tensor([2]), BLANK)
+        padded = best_paths(log_probs, torch.tensor([[0, 1, 2, 2]]), torch.tensor([2]), BLANK)
+        assert torch.equal(short, padded)
 
 
 class TestExpectedPairs:
@@ -81,6 +100,24 @@ class TestExpectedPairs:
         target = torch.tensor([[0, 1, 1]])
         f1 = lambda logits: pair_f1(logits.softmax(-1), target, torch.tensor([3]), BLANK)  # noqa: E731
         assert torch.autograd.gradcheck(f1, (logits,))
+
+
+def test_the_likeliest_reference_is_chosen() -> None:
+    probs = random_probs(4, 5)
+    tokens = torch.tensor([[[0, 1, 2], [2, 1, 0], [1, 0, 0], [0, 0, 0]]])
+    references = References(tokens, torch.tensor([[3, 3, 2, 0]]), torch.ones(1, 4))
+    likelihoods = [
+        sum(p for p, path in all_paths(probs) if collapse(path) == text) for text in ([0, 1, 2], [2, 1, 0], [1, 0])
+    ]
+    target, length = likeliest_reference(probs.log(), references, BLANK)
+    best = likelihoods.index(max(likelihoods))
+    assert target[0].tolist() == tokens[0, best].tolist()
+    assert int(length) == int(references.lengths[0, best])
+
+
+def test_without_a_reference_that_can_be_said_there_is_none() -> None:
+    references = References(torch.tensor([[[0, 0, 0]]]), torch.tensor([[3]]), torch.ones(1, 1))
+    assert int(likeliest_reference(random_probs(4, 5).log(), references, BLANK)[1]) == 0
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_rows_of_one_caption_are_refused(train: Callable, scenes: Path, tmp_path
     assert "train.tsv: --references all, but none of the first 20 rows has more than one caption" in refused.err
 
 
-@pytest.mark.parametrize("lead", ["bigrams", "codes", "short_first"])
+@pytest.mark.parametrize("lead", ["bigrams", "codes", "glancing", "short_first"])
 def test_the_leads_of_the_ablation_train_to_their_end_and_are_decoded(
     lead: str, train: Callable, quick: Callable, task_flags: list, grouped: Path, scenes: Path, tmp_path: Path
 ) -> None:

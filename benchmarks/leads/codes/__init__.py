@@ -23,7 +23,7 @@ CODES = 5
 
 _build = NARVLModel.build_model.__func__  # type: ignore[attr-defined]
 _learn, _lose = QueryCTCCriterion.forward, QueryCTCCriterion.losses
-_decode = NARVLDecoder.forward
+_decode, _embed_queries = NARVLDecoder.forward, NARVLDecoder._input
 
 
 def _build_model(cls: type[NARVLModel], cfg: Any, task: Any) -> NARVLModel:
@@ -35,7 +35,7 @@ def _build_model(cls: type[NARVLModel], cfg: Any, task: Any) -> NARVLModel:
     return model
 
 
-def _decode_codes(self: Any, prev: Any, encoder_out: Any, *options: Any) -> Any:
+def _decode_codes(self: Any, prev: Any, encoder_out: Any, vocabulary: Any = None, intermediate: Any = ()) -> Any:
     self.log_prior = self.code_prior(encoder_out.states.mean(1)).log_softmax(-1)
     batch = len(self.log_prior)
     if self.training:  # every sample with every code
@@ -43,10 +43,10 @@ def _decode_codes(self: Any, prev: Any, encoder_out: Any, *options: Any) -> Any:
         self.codes = torch.arange(CODES).repeat(batch)
     else:
         self.codes = self.log_prior.argmax(-1)
-    return _decode(self, prev, encoder_out, *options)
+    return _decode(self, prev, encoder_out, vocabulary, intermediate)
 
 
-def _embed_coded(self: Any, encoder_out: Any, shown: None) -> tuple[Tensor, Tensor | None]:
+def _embed_coded(self: Any, encoder_out: Any) -> tuple[Tensor, Tensor | None]:
     return self.embed(self.query_embed.weight + self.code_embed(self.codes).unsqueeze(1)), None
 
 
@@ -70,4 +70,4 @@ NARVLModel.build_model = classmethod(_build_model)  # type: ignore[assignment]
 QueryCTCCriterion.forward = _learn_codes  # type: ignore[method-assign]
 QueryCTCCriterion.losses = _lose_codes  # type: ignore[method-assign]
 NARVLDecoder.forward = _decode_codes  # type: ignore[method-assign, assignment]
-NARVLDecoder._input = _embed_coded  # type: ignore[method-assign, assignment]
+NARVLDecoder._input = _embed_coded  # type: ignore[method-assign]

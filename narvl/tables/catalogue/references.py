@@ -39,7 +39,6 @@ class Way:
         conditioned: whether, besides, the layers above read what that layer predicts.
         from_teacher: whether it starts from the autoregressive model's weights.
         own_texts: whether it is a plain model that goes on from the self-conditioned one, on that one's texts.
-        glancing: the share of mistakes that queries are shown.
         lead: plugin of ``benchmarks/leads`` that changes how it learns.
     """
 
@@ -50,7 +49,6 @@ class Way:
     conditioned: bool = False
     from_teacher: bool = False
     own_texts: bool = False
-    glancing: str = ""
     lead: str = ""
 
     @property
@@ -61,10 +59,8 @@ class Way:
     @property
     def update(self) -> str:
         """What ``benchmarks/speed/teacher_free.py`` calls an update of this kind; "" where it does not time it."""
-        if self.lead or ((self.conditioned or self.glancing) and not self.references):
+        if self.lead or (self.conditioned and not self.references):
             return ""
-        if self.glancing:
-            return "glancing"
         if self.own_texts or not self.references:
             return "plain"
         return "self-conditioned" if self.conditioned else "intermediate" if self.intermediate else "all references"
@@ -82,8 +78,6 @@ class Way:
         middle = str(middle_layer(runs.scale.sizes[runs.scale.base].recipe))
         if self.temperature:
             flags += ["--reference-temperature", self.temperature]
-        if self.glancing:
-            flags += ["--glancing", self.glancing]
         if self.intermediate or self.conditioned:
             flags += ["--intermediate-layers", middle]
         if self.conditioned:
@@ -101,17 +95,15 @@ class Way:
         )
 
 
-_ONE, _ALL, _MIDDLE, _GLANCING = "one at a time", "all", "all, intermediate", "all, glancing"
+_ONE, _ALL, _MIDDLE = "one at a time", "all", "all, intermediate"
 _BEST, _PLAIN_AGAIN = "all, self-conditioned", "its own texts, plain"
 _PLAIN = Way("narvl-teacher-free", references=False)
 #: By row.
 WAYS = {
     _ONE: _PLAIN,
-    "one at a time, glancing": Way("narvl-teacher-free-glancing", references=False, glancing="0.5"),
     "one at a time, self-conditioned": Way("narvl-teacher-free-conditioned", references=False, conditioned=True),
     "all, mean (T = 100)": Way("narvl-references-mean", temperature="100"),
     _ALL: Way("narvl-references"),
-    _GLANCING: Way("narvl-references-glancing", glancing="0.5"),
     "all, T = 0.1": Way("narvl-references-hard", temperature="0.1"),
     _MIDDLE: Way("narvl-references-intermediate", intermediate=True),
     _BEST: Way("narvl-references-conditioned", conditioned=True),
@@ -120,6 +112,7 @@ WAYS = {
 }
 #: What else was tried, beside "all": plugins for captions of the scenes alone.
 LEADS = {
+    "all, glancing": Way("narvl-references-glancing", lead="glancing"),
     "all, 5 codes": Way("narvl-references-codes", lead="codes"),
     "all, shortest first": Way("narvl-references-short-first", lead="short_first"),
     "all, pairs at the end": Way("narvl-references-bigrams", lead="bigrams"),
@@ -169,14 +162,13 @@ def claims(figures: Figures) -> list[str]:
     """Compare each part with what is there without it, and what they reach with distillation."""
     said = []
     for name in dict.fromkeys(row.partition(":")[0] for row in figures.rows):
-        ways = (_ONE, _ALL, _GLANCING, _MIDDLE, _BEST, _PLAIN_AGAIN, "distilled")
-        one, every, glancing, middle, best, plain, distilled = (f"{name}: {way}" for way in ways)
+        ways = (_ONE, _ALL, _MIDDLE, _BEST, _PLAIN_AGAIN, "distilled")
+        one, every, middle, best, plain, distilled = (f"{name}: {way}" for way in ways)
         for metric in _metrics(figures):
             if not figures.of(best, metric):
                 continue
             steps = {
                 "all references are above one at a time": (every, one),
-                "glancing lifts them": (glancing, every),
                 "the middle layer's loss lifts them": (middle, every),
                 "feeding its prediction back lifts that": (best, middle),
             }
@@ -184,7 +176,6 @@ def claims(figures: Figures) -> list[str]:
                 said.append(compare(f"{name}: {claim}", figures, metric, higher, lower))
             reached = {
                 "all references reach": every,
-                "with glancing they reach": glancing,
                 "with the middle layer fed back they reach": best,
                 "a plain model on those texts reaches": plain,
             }
