@@ -75,11 +75,17 @@ def draw(ways: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             lines, _COLUMNS, figsize=(10, 2.1 * lines), sharex=True, sharey=True, squeeze=False, layout="constrained"
         )
         for axis, (row, seeds) in zip(axes.flat, ways.items(), strict=False):
-            for (seed, found), style in zip(seeds.items(), ("o-", "s--", "^:"), strict=False):
-                axis.plot(found["updates"], found["cider"], style, label=f"seed {seed}", markersize=3)
+            for seed, found in seeds.items():
+                number = int(seed) - 1
+                style = {
+                    "marker": "os^Dv"[number % 5],
+                    "linestyle": ("-", "--", ":")[number % 3],
+                    "color": f"C{number}",
+                }
+                axis.plot(found["updates"], found["cider"], label=f"seed {seed}", markersize=3, **style)
             axis.axhline(SETTLED, color="#9aa5b1", linewidth=0.8)
             axis.set_title(row)
-            axis.legend(fontsize=7, loc="lower right")
+            axis.legend(fontsize=7, loc="upper left")
         for axis in axes.flat[len(ways) :]:
             axis.remove()
         figure.supxlabel("updates", fontsize=9)

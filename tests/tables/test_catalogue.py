@@ -306,7 +306,7 @@ def test_partial_figures_of_the_references_are_judged() -> None:
     ours, theirs = "captioning: all, self-conditioned", "captioning: distilled"
     figures = [figure(ours, "96", "1"), figure(ours, "90", "2"), figure(theirs, "100", "1")]
     *_, reached, plain = references.claims(Figures(figures))
-    assert "with the middle layer fed back they reach 95% of distillation: so in the one seed that both have" in reached
+    assert "with its prediction fed back they reach 95% of distillation: so in the one seed that both have" in reached
     assert reached.endswith("(96.0 against 100.0 CIDEr of seed 1).")
     assert plain.endswith("a plain model on those texts reaches 95% of distillation: not run.")
     assert references.claims(Figures(figures[:1]))
