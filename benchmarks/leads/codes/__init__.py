@@ -23,7 +23,7 @@ CODES = 5
 
 _build = NARVLModel.build_model.__func__  # type: ignore[attr-defined]
 _learn, _lose = QueryCTCCriterion.forward, QueryCTCCriterion.losses
-_decode, _embed_queries = NARVLDecoder.forward, NARVLDecoder._input
+_decode = NARVLDecoder.forward
 
 
 def _build_model(cls: type[NARVLModel], cfg: Any, task: Any) -> NARVLModel:
@@ -51,17 +51,17 @@ def _embed_coded(self: Any, encoder_out: Any) -> tuple[Tensor, Tensor | None]:
 
 
 def _learn_codes(self: Any, model: Any, sample: dict[str, Any], reduce: bool = True) -> Any:
-    self.decoder = unwrap(model).decoder if model.training else None
+    self.prior_of = (unwrap(model).decoder,) if model.training else ()  # a tuple: no module of the criterion's
     return _learn(self, model, sample, reduce)
 
 
 def _lose_codes(self: Any, logits: Tensor, sample: dict[str, Any], blank: int, padding: Any) -> SampleLosses:
-    if self.decoder is None:
+    if not self.prior_of:
         return _lose(self, logits, sample, blank, padding)
     repeated = {name: value.repeat_interleave(CODES, dim=0) for name, value in sample["references"].items()}
     return sum_over_codes(
         _lose(self, logits, {"references": repeated}, blank, padding),
-        self.decoder.log_prior,
+        self.prior_of[0].log_prior,
         sample["references"]["lengths"],
     )
 
