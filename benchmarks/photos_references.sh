@@ -6,16 +6,16 @@
 #   PHOTOS   folder with images/ and captions.csv (columns split,image,caption), several captions a photo
 #   BPE_DIR  folder with GPT-2's encoder.json, vocab.bpe, dict.txt
 #   OUT      folder for everything it makes; stopped half-way, it goes on where it was
-#   MODEL    train these alone: ar distilled plain all conditioned own (default: all six); distilled needs ar, own conditioned
+#   MODEL    train these alone: ar distilled plain all intermediate conditioned own (default: all); distilled needs ar, own conditioned
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../run_scripts/env.sh"
 [[ $# -ge 3 && $1 != -* ]] || usage "${BASH_SOURCE[0]}" "$@"
-photos=$1 bpe=$2 out=$3 models=(ar distilled plain all conditioned own)
+photos=$1 bpe=$2 out=$3 models=(ar distilled plain all intermediate conditioned own)
 [[ $# -eq 3 ]] || models=("${@:4}")
 for model in "${models[@]}"; do
     case $model in
-        ar | distilled | plain | all | conditioned | own) ;;
-        *) die "no model $model: give ar, distilled, plain, all, conditioned or own." ;;
+        ar | distilled | plain | all | intermediate | conditioned | own) ;;
+        *) die "no model $model: give ar, distilled, plain, all, intermediate, conditioned or own." ;;
     esac
 done
 stages=$((2 + 2 * ${#models[@]}))
@@ -49,7 +49,7 @@ stage 'photos' "$out/all/train.tsv" \
     narvl prepare photos --images "$photos/images" --captions "$photos/captions.csv" --out "$out/all" --bpe-dir "$bpe"
 stage 'captions of a photo joined' "$out/grouped/train.tsv" narvl group --data "$out/all" --out "$out/grouped"
 
-conditioned=(--references all --intermediate-layers 1 --self-conditioned-layers 1)
+intermediate=(--references all --intermediate-layers 1)
 for model in "${models[@]}"; do
     case $model in
         ar) learn ar captioning/ofa_photos "$out/all" "$teacher" ;;
@@ -60,8 +60,12 @@ for model in "${models[@]}"; do
             ;;
         plain) learn plain captioning/narvl_photos "$out/all" $((teacher + student)) ;;
         all) learn all captioning/narvl_photos "$out/grouped" $((teacher + student)) --references all ;;
+        intermediate)
+            learn intermediate captioning/narvl_photos "$out/grouped" $((teacher + student)) "${intermediate[@]}"
+            ;;
         conditioned)
-            learn conditioned captioning/narvl_photos "$out/grouped" $((teacher + student)) "${conditioned[@]}"
+            learn conditioned captioning/narvl_photos "$out/grouped" $((teacher + student)) \
+                "${intermediate[@]}" --self-conditioned-layers 1
             ;;
         own)
             distil conditioned captioning/narvl_photos

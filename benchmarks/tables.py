@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _LEARNED = {
     "plain": "one at a time",
     "all": "all",
+    "intermediate": "all, intermediate",
     "conditioned": "all, self-conditioned",
     "own": "its own texts, plain",
     "distilled": "distilled",
