@@ -89,15 +89,18 @@ def references(run: Path) -> None:
     """
     before = RESULTS / "photos_references.json"
     record: dict[str, Any] = {"models": read(before)["models"] if before.is_file() else {}}
-    for path in sorted(run.glob("*/scores-test.json")):
+    paths = sorted(run.glob("*/scores-test.json"))
+    if not paths:
+        raise SystemExit(f"{run}: no model has been scored there; is it the OUT of benchmarks/photos_references.sh?")
+    for path in paths:
         name, scores = path.parent.name, read(path)
+        scores["provenance"]["seed"] = seed_of(run / name / "train.log")
         scores["different"] = len({said.text for said in read_generations(run / name / "generate-test.txt").values()})
         record["models"][name] = scores
         record["provenance"] = {
             **scores["provenance"],
             "command": f"benchmarks/photos_references.sh PHOTOS BPE_DIR {OUT}",
         }
-        record["provenance"]["seed"] = seed_of(run / name / "train.log")
     write("photos_references", record)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from records import RESULTS, read
 
 from narvl.errors import DataError
-from narvl.provenance import provenance
+from narvl.provenance import provenance, version
 from narvl.tables.catalogue.references import LEADS, WAYS
 from narvl.tables.plots import STYLE
 from narvl.tables.record import RECORD
@@ -56,9 +56,9 @@ def collect(runs: Path, before: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         seeds = dict(before.get(row, {}))
         for record in sorted((runs / "captioning" / way.run).glob(f"seed*/{RECORD}")):
             made = json.loads(record.read_text(encoding="utf-8"))["provenance"]
-            seeds[str(made["seed"])] = {**curve(record.parent / "log.txt"), "commit": made["commit"]}
+            seeds[str(made["seed"])] = {**curve(record.parent / "log.txt"), "commit": version(made)}
         if seeds:
-            ways[row] = dict(sorted(seeds.items()))
+            ways[row] = dict(sorted(seeds.items(), key=lambda item: int(item[0])))
     return ways
 
 

@@ -47,12 +47,12 @@ def teacher_free() -> str:
     return _tables("speed_teacher_free", _teacher_free_table)
 
 
-def updates_teacher_free(size: str) -> dict[str, str]:
-    """Return how many times as long as a plain one an update of each kind takes, of a size."""
+def costs_teacher_free(size: str, what: str) -> dict[str, str]:
+    """Return how many times as long as plain ones the updates, or the answers, of each way take, of a size."""
     if not (records.RESULTS / "speed_teacher_free.json").is_file():
         return {}
     cells = records.read("speed_teacher_free")["cells"].values()
-    rows = [row for cell in cells if cell["size"] == size for row in cell["updates"]]
+    rows = [row for cell in cells if cell["size"] == size for row in cell[what]]
     return {row["way"]: f"{row['cost']['median']:.2f}x" for row in rows}
 
 

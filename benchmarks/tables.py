@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import statistics
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -18,10 +19,12 @@ from records import RESULTS, read, source
 from settling import SETTLED, settled_after
 from tabulate import tabulate
 
+from narvl.provenance import short_version
 from narvl.tables.catalogue.references import LEADS, WAYS, Way
 from narvl.tables.figures import mean_text, read_figures
 from narvl.tables.render import page, render, summary
 from narvl.tables.render import source as render_source
+from narvl.tables.table import differences
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Names for people of the models of benchmarks/photos_references.sh.
@@ -35,7 +38,7 @@ _LEARNED = {
     "ar": "AR",
 }
 #: What the distilled model's training and decoder are like.
-_TAUGHT = {"distilled": Way("", references=False)}
+_DISTILLED = Way("", references=False)
 _NOT_RUN = "not run"
 #: The pages, and how they link to the files of the repository.
 PAGES = {
@@ -108,25 +111,28 @@ def teacher_free() -> str:
     """Build the short table of captions learned without a teacher: a row a way, a column a metric or a cost."""
     figures = read_figures(RESULTS / "scenes" / "references.csv")
     metrics = ("CIDEr", "faithful", "distinct-2 (%)")
-    updates = speed_tables.updates_teacher_free("base")
+    updates, answers = (speed_tables.costs_teacher_free("base", what) for what in ("updates", "answers"))
     cells = []
     for row in (row for row in figures.rows if row.startswith("captioning: ")):
         name = row.partition(": ")[2]
-        way = {**WAYS, **LEADS}.get(name, _TAUGHT.get(name))
-        found = [list(figures.values(row, metric).values()) for metric in (*metrics, "ms")]
+        way = {**WAYS, **LEADS, "distilled": _DISTILLED}.get(name)
+        found = [list(figures.values(row, metric).values()) for metric in metrics]
         if found[0]:
             quality = [mean_text(values) if values else "-" for values in found]
-            cost = updates.get(way.update, "-") if way else "-"
+            beside = list(differences(figures, metrics[0], row, "captioning: all").values())
+            more = f"{statistics.fmean(beside):+.1f}" if beside and name != "all" else "-"
             seeds = ", ".join(figures.values(row, metrics[0]))
-            cells.append([name, *quality[:-1], seeds, cost, way.decoder if way else "AR, beam 5", quality[-1]])
+            costs = [updates.get(way.update, "-"), answers.get(way.decoder, "-")] if way else ["-", "-"]
+            cells.append([name, quality[0], more, *quality[1:], seeds, *costs])
     if not cells:
         return "Not run yet."
-    headers = ["captions of the scenes, learned from", *metrics, "seeds", "an update (base)", "decoder", "ms (nano)"]
-    table = tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
-    said = [table, render_source(figures)]
+    titles = [metrics[0], f"{metrics[0]} less that of *all*", *metrics[1:], "seeds", "an update", "an answer"]
+    headers = ["captions of the scenes, learned from", *titles]
+    said = [tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)]
+    said.append(f"Less that of *all*: the mean over the seeds that both have. {render_source(figures)}")
     if updates:
-        costs = source("speed_teacher_free", read("speed_teacher_free"))
-        said.append(f"An update is compared with one of plain Q-CTC, at base size. {costs}")
+        costs_from = source("speed_teacher_free", read("speed_teacher_free"))
+        said.append(f"Times are ratios to plain Q-CTC's, at base size on a CPU. {costs_from}")
     return "\n\n".join(said)
 
 
@@ -135,7 +141,7 @@ def settling() -> str:
     if not (RESULTS / "settling.json").is_file():
         return "Not run yet: `python benchmarks/settling.py RUNS`."
     record = read("settling")
-    seeds = sorted({seed for found in record["ways"].values() for seed in found})
+    seeds = sorted({seed for found in record["ways"].values() for seed in found}, key=int)
     cells = []
     for row, found in record["ways"].items():
         after = {seed: settled_after(part["updates"], part["cider"]) for seed, part in found.items()}
@@ -145,9 +151,9 @@ def settling() -> str:
     table = tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
     figure = "![CIDEr in validation, update by update, a panel a way](results/settling.svg)"
     versions = (part for found in record["ways"].values() for part in found.values())
-    commits = ", ".join(dict.fromkeys(part["commit"][:10] for part in versions))
+    commits = ", ".join(dict.fromkeys(short_version(part["commit"]) for part in versions))
     told = f"Trainings take {longest:,} updates. Runs of commit {commits}."
-    return f"{table}\n\n{figure}\n\n{told} {source('settling', record)}"
+    return f"{table}\n\n{figure}\n\n{told} File: [results/settling.json](results/settling.json)."
 
 
 def kinds() -> str:

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from narvl.criterions._parallel import SampleLosses
-from narvl.criterions.query_ctc import References
+from narvl.criterions.query_ctc import References, queries_needed
+from narvl.errors import UsageError
+
+
+def references_of(sample: dict[str, Any], queries: int | None = None) -> References:
+    """Return a batch's references; of those only that so many queries can say, where a number is given.
+
+    Raises:
+        UsageError: the batch has none.
+    """
+    if "references" not in sample:
+        raise UsageError("benchmarks/leads: the leads learn from several references. Add --references all.")
+    references = References(**sample["references"])
+    if queries is None:
+        return references
+    needed = queries_needed(references.tokens.flatten(0, 1), references.lengths.flatten())
+    unsaid = needed.view(references.lengths.shape) > queries
+    return replace(references, lengths=references.lengths.masked_fill(unsaid, 0))
 
 
 def likeliest_reference(log_probs: Tensor, references: References, blank: int) -> tuple[Tensor, Tensor]:
@@ -27,14 +45,14 @@ def likeliest_reference(log_probs: Tensor, references: References, blank: int) -
     nll = F.ctc_loss(
         log_probs.repeat_interleave(places, dim=0).transpose(0, 1),
         references.tokens.flatten(0, 1),
-        torch.full((batch * places,), log_probs.size(1)),
+        references.lengths.new_full((batch * places,), log_probs.size(1)),
         references.lengths.flatten(),
         blank=blank,
         reduction="none",
     ).view(batch, places)
     nll = nll.masked_fill(references.lengths == 0, torch.inf)
     best, chosen = nll.min(dim=1)
-    rows = torch.arange(batch)
+    rows = torch.arange(batch, device=chosen.device)
     return references.tokens[rows, chosen], references.lengths[rows, chosen].masked_fill(best.isinf(), 0)
 
 
@@ -51,7 +69,7 @@ def best_paths(log_probs: Tensor, target: Tensor, lengths: Tensor, blank: int) -
         Symbols (B, N), which collapse to the target.
     """
     batch, queries, _ = log_probs.shape
-    states = torch.full((batch, 2 * target.size(1) + 1), blank)
+    states = target.new_full((batch, 2 * target.size(1) + 1), blank)
     states[:, 1::2] = target
     # A blank between two tokens may be left out, unless they are equal.
     may_skip = torch.zeros_like(states, dtype=torch.bool)
@@ -125,7 +143,7 @@ def pair_f1(probs: Tensor, target: Tensor, lengths: Tensor, blank: int) -> Tenso
         (B,), from 0 to 1; 0 where a target has no pair.
     """
     first, second = target[:, :-1], target[:, 1:]
-    inside = torch.arange(1, target.size(1)) < lengths.unsqueeze(1)
+    inside = torch.arange(1, target.size(1), device=target.device) < lengths.unsqueeze(1)
     same = (first.unsqueeze(2) == first.unsqueeze(1)) & (second.unsqueeze(2) == second.unsqueeze(1))
     same &= inside.unsqueeze(1)
     times = same.sum(2)
@@ -141,7 +159,7 @@ def _blanks_between(blanks: Tensor) -> Tensor:
     sums = F.pad(blanks.clamp(min=torch.finfo(blanks.dtype).tiny).log().cumsum(1), (1, 0))
     # Of queries i + 1 to j - 1, by differences of the sums before each query.
     logs = sums[:, :-1].unsqueeze(1) - sums[:, 1:].unsqueeze(2)
-    later = torch.ones(queries, queries, dtype=torch.bool).triu(1)
+    later = torch.ones(queries, queries, dtype=torch.bool, device=blanks.device).triu(1)
     return logs.masked_fill(~later, -torch.inf).exp()
 
 
@@ -164,9 +182,9 @@ def sum_over_codes(losses: SampleLosses, log_prior: Tensor, lengths: Tensor) -> 
     """Return -log sum_k p(k) p(y | k), divided by the references' mean length as each code's loss is.
 
     Args:
-        losses: of every sample with every code, the codes of a sample side by side (B K).
+        losses: of every sample with every code, the codes of a sample side by side (B K); without label smoothing.
         log_prior: of the codes (B, K).
-        lengths: tokens of each sample's references (B, R).
+        lengths: tokens of each sample's references, which all count alike (B, R); 0 of those that cannot be said.
     """
     each = replace(losses, **{name: value.view(log_prior.shape) for name, value in vars(losses).items()})
     length = lengths.sum(1) / (lengths > 0).sum(1).clamp(min=1)

@@ -18,9 +18,11 @@ from lead_maths import (
     keep_shortest,
     likeliest_reference,
     pair_f1,
+    references_of,
     sum_over_codes,
 )
 from narvl.criterions.query_ctc import References, marginal_query_ctc_loss
+from narvl.errors import UsageError
 from narvl.tables.scales import scenes
 
 #: Symbols of the small cases: three tokens and the blank, the last.
@@ -126,6 +128,31 @@ def test_without_a_reference_that_can_be_said_there_is_none() -> None:
 def test_the_shortest_references_are_kept(share: float, lengths: list[int]) -> None:
     references = References(torch.zeros(1, 4, 5, dtype=torch.long), torch.tensor([[5, 3, 4, 0]]), torch.ones(1, 4))
     assert keep_shortest(references, share).lengths.tolist() == [lengths]
+
+
+def test_samples_of_a_batch_do_not_see_each_other() -> None:
+    probs = torch.cat([random_probs(5, seed) for seed in range(3)])
+    target, lengths = torch.tensor([[0, 1, 2, 0], [2, 2, 0, 0], [1, 0, 0, 0]]), torch.tensor([4, 2, 1])
+    paths, matched = best_paths(probs.log(), target, lengths, BLANK), pair_f1(probs, target, lengths, BLANK)
+    tokens = torch.stack([target, target.flip(0)], dim=1)
+    references = References(tokens, torch.stack([lengths, torch.tensor([0, 0, 4])], dim=1), torch.ones(3, 2))
+    chosen, sizes = likeliest_reference(probs.log(), references, BLANK)
+    for row in range(3):
+        one = probs[[row]]
+        assert torch.equal(paths[[row]], best_paths(one.log(), target[[row]], lengths[[row]], BLANK))
+        torch.testing.assert_close(matched[[row]], pair_f1(one, target[[row]], lengths[[row]], BLANK))
+        alone = References(**{name: value[[row]] for name, value in vars(references).items()})
+        text, size = likeliest_reference(one.log(), alone, BLANK)
+        assert torch.equal(chosen[[row]], text) and torch.equal(sizes[[row]], size)
+
+
+def test_references_that_cannot_be_said_are_left_out() -> None:
+    tables = {"tokens": torch.tensor([[[0, 0, 1], [0, 1, 1]]]), "lengths": torch.tensor([[3, 2]])}
+    sample = {"references": {**tables, "weights": torch.ones(1, 2)}}
+    assert references_of(sample).lengths.tolist() == [[3, 2]]
+    assert references_of(sample, 3).lengths.tolist() == [[0, 2]]
+    with pytest.raises(UsageError, match="Add --references all"):
+        references_of({})
 
 
 def test_codes_are_summed_over() -> None:

@@ -82,10 +82,16 @@ def test_the_leads_of_the_ablation_train_to_their_end_and_are_decoded(
     shorter.mkdir()
     setting = f"import sys\nsys.path.insert(0, {str(leads)!r})\nimport progress\nprogress.UPDATES = 2\nimport {lead}\n"
     (shorter / "__init__.py").write_text(setting)
-    found = train(grouped, tmp_path, 3, *REFERENCES, "--user-dir", shorter)
-    losses = [float(record["loss"]) for record in found.records("train_inner")]
+    flags = (*REFERENCES, "--label-smoothing", 0)
+    found = train(grouped, tmp_path, 3, *flags, "--user-dir", shorter)
+    plain, logged = train(grouped, tmp_path / "plain", 1, *flags), found.records("train_inner")
+    losses = [float(record["loss"]) for record in logged]
     assert len(losses) == 3 and all(0 < loss < 100 for loss in losses)
     assert (losses[-1] < 1.45) == (lead == "bigrams"), "at most 1 nat: 1.44 bits"
+    first = float(plain.records("train_inner")[0]["loss"])
+    assert (losses[0] == first) == (lead == "bigrams"), "the others change the first update"
+    alone = ["unreachable_references" not in record for record in logged]  # told of samples with several references
+    assert alone == ([True, False, False] if lead == "short_first" else [False] * 3)
     results = ["--gen-subset", "test", "--results-path", tmp_path, "--user-dir", leads / lead]
     quick("fairseq-generate", scenes, *task_flags, "--path", tmp_path / "checkpoint_last.pt", *results)
     assert (tmp_path / "generate-test.txt").read_text().count("\nD-") > 0

@@ -1,6 +1,7 @@
 """narvl as a plugin whose last quarter of training matches pairs of neighbours with the reference that is matched best.
 
-The loss is 1 less the F1 of pairs that the text is expected to have (Shao and Feng, NeurIPS 2022; see ``lead_maths``).
+The loss, which has no label smoothing, is 1 less the F1 of pairs that the text is expected to have (Shao and Feng,
+NeurIPS 2022; see ``lead_maths``).
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lead_maths import pair_f1
+from lead_maths import pair_f1, references_of
 from narvl.criterions._parallel import SampleLosses
-from narvl.criterions.query_ctc import QueryCTCCriterion, References
+from narvl.criterions.query_ctc import QueryCTCCriterion
 from progress import count_updates, progress
 
 #: Share of the training after which pairs are matched.
@@ -32,7 +33,7 @@ def _lose_pairs(self: Any, logits: Tensor, sample: dict[str, Any], blank: int, p
         return _lose(self, logits, sample, blank, padding)
     with torch.no_grad():  # what is logged, and who can be reached
         result = _lose(self, logits.detach(), sample, blank, padding)
-    given = References(**sample["references"])
+    given = references_of(sample, logits.size(1))
     probs = logits.softmax(-1)
     places = [pair_f1(probs, given.tokens[:, r], given.lengths[:, r], blank) for r in range(given.tokens.size(1))]
     return replace(result, loss=torch.where(result.reachable, 1 - torch.stack(places).amax(0), 0.0))

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lead_maths import sum_over_codes
+from lead_maths import references_of, sum_over_codes
 from narvl.criterions._parallel import SampleLosses
 from narvl.criterions.query_ctc import QueryCTCCriterion
+from narvl.errors import UsageError
 from narvl.models.narvl import NARVLModel
 from narvl.models.ofa import unwrap
 from narvl.modules.parallel_decoder import NARVLDecoder
@@ -37,10 +38,10 @@ def _build_model(cls: type[NARVLModel], cfg: Any, task: Any) -> NARVLModel:
 
 def _decode_codes(self: Any, prev: Any, encoder_out: Any, vocabulary: Any = None, intermediate: Any = ()) -> Any:
     self.log_prior = self.code_prior(encoder_out.states.mean(1)).log_softmax(-1)
-    batch = len(self.log_prior)
+    samples = torch.arange(len(self.log_prior), device=self.log_prior.device)
     if self.training:  # every sample with every code
-        encoder_out = encoder_out.select(torch.arange(batch).repeat_interleave(CODES))
-        self.codes = torch.arange(CODES).repeat(batch)
+        encoder_out = encoder_out.select(samples.repeat_interleave(CODES))
+        self.codes = torch.arange(CODES, device=samples.device).repeat(len(samples))
     else:
         self.codes = self.log_prior.argmax(-1)
     return _decode(self, prev, encoder_out, vocabulary, intermediate)
@@ -51,6 +52,8 @@ def _embed_coded(self: Any, encoder_out: Any) -> tuple[Tensor, Tensor | None]:
 
 
 def _learn_codes(self: Any, model: Any, sample: dict[str, Any], reduce: bool = True) -> Any:
+    if self.label_smoothing:
+        raise UsageError(f"--label-smoothing {self.label_smoothing}: codes are summed over without it. Give 0.")
     self.prior_of = (unwrap(model).decoder,) if model.training else ()  # a tuple: no module of the criterion's
     return _learn(self, model, sample, reduce)
 
@@ -58,12 +61,10 @@ def _learn_codes(self: Any, model: Any, sample: dict[str, Any], reduce: bool = T
 def _lose_codes(self: Any, logits: Tensor, sample: dict[str, Any], blank: int, padding: Any) -> SampleLosses:
     if not self.prior_of:
         return _lose(self, logits, sample, blank, padding)
+    references = references_of(sample, logits.size(1))
     repeated = {name: value.repeat_interleave(CODES, dim=0) for name, value in sample["references"].items()}
-    return sum_over_codes(
-        _lose(self, logits, {"references": repeated}, blank, padding),
-        self.prior_of[0].log_prior,
-        sample["references"]["lengths"],
-    )
+    each = _lose(self, logits, {"references": repeated}, blank, padding)
+    return sum_over_codes(each, self.prior_of[0].log_prior, references.lengths)
 
 
 NARVLModel.build_model = classmethod(_build_model)  # type: ignore[assignment]

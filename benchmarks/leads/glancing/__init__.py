@@ -2,7 +2,8 @@
 
 After Qian et al., "Glancing Transformer for Non-Autoregressive Neural Machine Translation" (ACL 2021), by CTC's best
 path: a first pass, without gradient, chooses the likeliest reference and aligns it. Of the queries of the second pass,
-which learns, as many as a share of the first pass's mistakes are replaced: fewer as the model learns.
+which learns, as many as a share of the first pass's mistakes are replaced: fewer as the model learns. Unlike there, the
+share is fixed, and the loss is that of all references, over all queries.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lead_maths import best_paths, likeliest_reference
+from lead_maths import best_paths, likeliest_reference, references_of
 from narvl.criterions.query_ctc import QueryCTCCriterion, References
 from narvl.models.ofa import unwrap
 from narvl.modules.parallel_decoder import NARVLDecoder
@@ -25,7 +26,7 @@ _learn, _decode, _embed_queries = QueryCTCCriterion.forward, NARVLDecoder.forwar
 
 def _learn_glancing(self: QueryCTCCriterion, model: Any, sample: dict[str, Any], reduce: bool = True) -> Any:
     decoder: Any = unwrap(model).decoder
-    decoder.glance = References(**sample["references"]) if model.training else None
+    decoder.glance = references_of(sample) if model.training else None
     return _learn(self, model, sample, reduce)
 
 
@@ -46,7 +47,7 @@ def _choose(logits: Tensor, references: References) -> tuple[Tensor, Tensor]:
     path = best_paths(log_probs, target, lengths, blank)
     mistakes = (path != logits.argmax(-1)).sum(1)
     number = (SHARE * mistakes).round().masked_fill(lengths == 0, 0)
-    rank = torch.rand(path.shape).argsort(dim=1).argsort(dim=1)
+    rank = torch.rand(path.shape, device=path.device).argsort(dim=1).argsort(dim=1)
     return rank < number.unsqueeze(1), path
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lead_maths import keep_shortest
-from narvl.criterions.query_ctc import QueryCTCCriterion, References
+from lead_maths import keep_shortest, references_of
+from narvl.criterions.query_ctc import QueryCTCCriterion
 from progress import count_updates, progress
 
 #: Share of the training after which all references count.
@@ -16,7 +16,7 @@ _learn = QueryCTCCriterion.forward
 
 def _learn_short_first(self: Any, model: Any, sample: dict[str, Any], reduce: bool = True) -> Any:
     if model.training:
-        kept = keep_shortest(References(**sample["references"]), progress(model) / ALL_AFTER)
+        kept = keep_shortest(references_of(sample), progress(model) / ALL_AFTER)
         sample = {**sample, "references": vars(kept)}
     return _learn(self, model, sample, reduce)
 
