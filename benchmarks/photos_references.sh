@@ -6,16 +6,16 @@
 #   PHOTOS   folder with images/ and captions.csv (columns split,image,caption), several captions a photo
 #   BPE_DIR  folder with GPT-2's encoder.json, vocab.bpe, dict.txt
 #   OUT      folder for everything it makes; stopped half-way, it goes on where it was
-#   MODEL    train these alone: ar distilled plain all intermediate conditioned own (default: all); distilled needs ar, own conditioned
+#   MODEL    train these alone: ar distilled plain all intermediate token conditioned own (default: all); distilled needs ar, own conditioned
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../run_scripts/env.sh"
 [[ $# -ge 3 && $1 != -* ]] || usage "${BASH_SOURCE[0]}" "$@"
-photos=$1 bpe=$2 out=$3 models=(ar distilled plain all intermediate conditioned own)
+photos=$1 bpe=$2 out=$3 models=(ar distilled plain all intermediate token conditioned own)
 [[ $# -eq 3 ]] || models=("${@:4}")
 for model in "${models[@]}"; do
     case $model in
-        ar | distilled | plain | all | intermediate | conditioned | own) ;;
-        *) die "no model $model: give ar, distilled, plain, all, intermediate, conditioned or own." ;;
+        ar | distilled | plain | all | intermediate | token | conditioned | own) ;;
+        *) die "no model $model: give ar, distilled, plain, all, intermediate, token, conditioned or own." ;;
     esac
 done
 stages=$((2 + 2 * ${#models[@]}))
@@ -62,6 +62,10 @@ for model in "${models[@]}"; do
         all) learn all captioning/narvl_photos "$out/grouped" $((teacher + student)) --references all ;;
         intermediate)
             learn intermediate captioning/narvl_photos "$out/grouped" $((teacher + student)) "${intermediate[@]}"
+            ;;
+        token)
+            learn token captioning/narvl_photos "$out/grouped" $((teacher + student)) \
+                "${intermediate[@]}" --reference-lenpen 1
             ;;
         conditioned)
             learn conditioned captioning/narvl_photos "$out/grouped" $((teacher + student)) \

@@ -32,6 +32,7 @@ _LEARNED = {
     "plain": "one at a time",
     "all": "all",
     "intermediate": "all, intermediate",
+    "token": "all by the token, intermediate",
     "conditioned": "all, self-conditioned",
     "own": "its own texts, plain",
     "distilled": "distilled",

@@ -38,10 +38,19 @@ class QueryCTCConfig(ParallelConfig):
             " probability; less comes closer to the likeliest reference alone, more to the mean of their losses"
         },
     )
+    reference_lenpen: float = field(
+        default=0.0,
+        metadata={
+            "help": "references compete by their log-probability over their length to this power (--references all): 0"
+            " favours short ones, which are likelier for being short; 1 compares them by the token"
+        },
+    )
 
 
 #: Beyond these the loss's value is lost to rounding in float32.
 _TEMPERATURES = (1e-3, 1e4)
+#: The largest; above 1 long references are favoured.
+_LENPEN = 3.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,7 @@ def marginal_query_ctc_loss(
     label_smoothing: float = 0.0,
     overwrite: bool = False,
     padding: Tensor | None = None,
+    lenpen: float = 0.0,
 ) -> SampleLosses:
     """Compute the loss of each sample over those of its references that its queries can say.
 
@@ -121,6 +131,7 @@ def marginal_query_ctc_loss(
         label_smoothing: e in (1-e) * nll + e * (-mean log p over queries and vocabulary).
         overwrite: let the backward pass write over the logits, see ``pick_log_probs``.
         padding: (B, N), True at positions without output, whose logits must say the blank; None without any.
+        lenpen: a in -T log sum_r w_r p(y_r)^(s_r/T) with s_r = (mean length / length of y_r)^a, at least 0.
 
     Returns:
         Losses in nats, divided by the weighted mean length of the references that can be said.
@@ -139,6 +150,8 @@ def marginal_query_ctc_loss(
     # Samples without a reachable reference are given finite values: the gradient of log 0 is no number.
     weights = torch.where(reachable.unsqueeze(1), weights, 1.0)
     length = (weights * references.lengths).sum(1).clamp(min=1)
+    if lenpen > 0:
+        nll = nll * (length.unsqueeze(1) / references.lengths.clamp(min=1)) ** lenpen
     marginal = -temperature * torch.logsumexp(weights.log() - nll / temperature, dim=1) / length
     marginal = torch.where(reachable, marginal, 0.0)
     loss = marginal
@@ -205,6 +218,12 @@ class QueryCTCCriterion(ParallelCriterion):
                 f"reference alone) to {most:g} (nearly the mean of all)."
             )
         self.temperature = cfg.reference_temperature
+        if not 0.0 <= cfg.reference_lenpen <= _LENPEN:
+            raise UsageError(
+                f"--reference-lenpen {cfg.reference_lenpen}: give a value from 0 (by probability) over 1 (by the "
+                f"token) to {_LENPEN:g}."
+            )
+        self.lenpen = cfg.reference_lenpen
 
     def losses(self, logits: Tensor, sample: dict[str, Any], blank: int, padding: Tensor | None) -> SampleLosses:
         """Compute each sample's loss over its references, or its one target; the backward writes over the logits."""
@@ -214,5 +233,5 @@ class QueryCTCCriterion(ParallelCriterion):
             return query_ctc_loss(logits, target, lengths, blank, smoothing, overwrite=True, padding=padding)
         given = References(**sample["references"])
         return marginal_query_ctc_loss(
-            logits, given, blank, self.temperature, smoothing, overwrite=True, padding=padding
+            logits, given, blank, self.temperature, smoothing, overwrite=True, padding=padding, lenpen=self.lenpen
         )

@@ -53,15 +53,15 @@ def probability(logits: Tensor, target: Sequence[int]) -> float:
     )
 
 
-def by_enumeration(logits: Tensor, sample: Weighted, temperature: float) -> float:
+def by_enumeration(logits: Tensor, sample: Weighted, temperature: float, lenpen: float = 0.0) -> float:
     """The loss as its formula reads, over the references that can be said; 0 where none can."""
     terms = [(probability(logits, target), weight, len(target)) for target, weight in sample if weight]
     terms = [term for term in terms if term[0]]
     if not terms:
         return 0.0
     total = sum(weight for _, weight, _ in terms)
-    marginal = sum(weight / total * p ** (1 / temperature) for p, weight, _ in terms)
     length = sum(weight / total * tokens for _, weight, tokens in terms)
+    marginal = sum(weight / total * p ** ((length / tokens) ** lenpen / temperature) for p, weight, tokens in terms)
     return -temperature * math.log(marginal) / length
 
 
@@ -74,12 +74,13 @@ samples = st.lists(st.tuples(targets, st.sampled_from([0.3, 1.0, 2.5])), min_siz
     batch=st.lists(samples, min_size=1, max_size=3),
     queries=st.integers(1, 4),
     temperature=st.sampled_from([0.25, 1.0, 4.0]),
+    lenpen=st.sampled_from([0.0, 0.5, 1.0, 2.0]),
     seed=st.integers(0, 1000),
 )
-def test_any_small_case(batch: list[Weighted], queries: int, temperature: float, seed: int) -> None:
+def test_any_small_case(batch: list[Weighted], queries: int, temperature: float, lenpen: float, seed: int) -> None:
     logits = random_logits(len(batch), queries, CLASSES, seed=seed)
-    result = marginal_query_ctc_loss(logits, tabulated(batch), BLANK, temperature)
-    expected = [by_enumeration(*pair, temperature) for pair in zip(logits, batch, strict=True)]
+    result = marginal_query_ctc_loss(logits, tabulated(batch), BLANK, temperature, lenpen=lenpen)
+    expected = [by_enumeration(*pair, temperature, lenpen) for pair in zip(logits, batch, strict=True)]
     assert result.loss.tolist() == pytest.approx(expected)
     assert result.reachable.tolist() == [
         any(probability(row, target) > 0 for target, _ in sample) for row, sample in zip(logits, batch, strict=True)
@@ -95,13 +96,13 @@ BATCH: list[Weighted] = [
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_gradcheck(temperature: float, smoothing: float) -> None:
+@pytest.mark.parametrize(("smoothing", "lenpen"), [(0.0, 0.0), (0.1, 0.0), (0.1, 1.0)])
+def test_gradcheck(temperature: float, smoothing: float, lenpen: float) -> None:
     references = tabulated(BATCH)
     scale = torch.tensor([1.0, 0.3, 2.0, 1.0], dtype=torch.float64)
 
     def loss(logits: Tensor) -> Tensor:
-        result = marginal_query_ctc_loss(logits, references, BLANK, temperature, smoothing)
+        result = marginal_query_ctc_loss(logits, references, BLANK, temperature, smoothing, lenpen=lenpen)
         return (scale * result.loss).sum()
 
     logits = random_logits(4, 5, CLASSES).requires_grad_()
@@ -128,6 +129,18 @@ def test_the_temperature_s_limits() -> None:
     for temperature, expected in ((1e-3, losses.min()), (1e6, losses.mean())):
         loss = marginal_query_ctc_loss(logits, tabulated([sample]), BLANK, temperature).loss
         assert float(loss) == pytest.approx(float(expected) / 3, rel=1e-2)
+
+
+def test_by_the_token_length_is_no_advantage() -> None:
+    """Queries that say every class alike: the shorter reference is likelier, but not by the token."""
+    sample: Weighted = [([3, 2], 1.0), ([3, 4, 3, 2], 1.0)]
+    shares = []
+    for lenpen in (0.0, 1.0):
+        logits = torch.zeros(1, 4, CLASSES, dtype=torch.float64).requires_grad_()
+        loss = marginal_query_ctc_loss(logits, tabulated([sample]), BLANK, lenpen=lenpen).loss
+        gradient = torch.autograd.grad(loss.sum(), logits)[0]
+        shares.append(float(gradient[0, :, 4].sum()))  # the token of the longer one alone
+    assert shares[1] < shares[0], "a larger share of the longer one pulls its token up more"
 
 
 def test_the_gradient_is_shared_out_by_the_posterior_of_the_references() -> None:
@@ -164,9 +177,9 @@ class TestCriterion:
         logits = random_logits(4, 5, CLASSES)
         tables = vars(tabulated(BATCH))
         sample = make_sample(logits, [list(row[0][0]) for row in BATCH], references=tables)
-        criterion = QueryCTCCriterion(QueryCTCConfig(label_smoothing=0.1, reference_temperature=0.5), None)
-        loss, size, log = criterion(fixed_logits(BLANK, "ctc"), sample)
-        expected = marginal_query_ctc_loss(logits, References(**tables), BLANK, 0.5, 0.1)
+        config = QueryCTCConfig(label_smoothing=0.1, reference_temperature=0.5, reference_lenpen=1.0)
+        loss, size, log = QueryCTCCriterion(config, None)(fixed_logits(BLANK, "ctc"), sample)
+        expected = marginal_query_ctc_loss(logits, References(**tables), BLANK, 0.5, 0.1, lenpen=1.0)
         torch.testing.assert_close(loss, expected.loss.sum())
         assert (size, log["unreachable"]) == (3, 1)
         assert (log["references"], log["unreachable_references"]) == (8, 3)
@@ -194,6 +207,11 @@ class TestCriterion:
     def test_temperature_out_of_range(self, value: float) -> None:
         with pytest.raises(UsageError, match=f"--reference-temperature {value}: give a value from 0.001"):
             QueryCTCCriterion(QueryCTCConfig(reference_temperature=value), None)
+
+    @pytest.mark.parametrize("value", [-0.5, 3.5, math.nan])
+    def test_lenpen_out_of_range(self, value: float) -> None:
+        with pytest.raises(UsageError, match=f"--reference-lenpen {value}: give a value from 0 "):
+            QueryCTCCriterion(QueryCTCConfig(reference_lenpen=value), None)
 
 
 def test_references_without_confidence_count_alike() -> None:

@@ -36,6 +36,7 @@ class Way:
         run: its run's name.
         references: whether it sees all references at once.
         temperature: T.
+        lenpen: to which power of their length references compete.
         intermediate: whether the middle layer learns as well.
         conditioned: whether, besides, the layers above read what that layer predicts.
         from_teacher: whether it starts from the autoregressive model's weights.
@@ -46,6 +47,7 @@ class Way:
     run: str
     references: bool = True
     temperature: str = ""
+    lenpen: str = ""
     intermediate: bool = False
     conditioned: bool = False
     from_teacher: bool = False
@@ -79,6 +81,8 @@ class Way:
         middle = str(middle_layer(runs.scale.sizes[runs.scale.base].recipe))
         if self.temperature:
             flags += ["--reference-temperature", self.temperature]
+        if self.lenpen:
+            flags += ["--reference-lenpen", self.lenpen]
         if self.intermediate or self.conditioned:
             flags += ["--intermediate-layers", middle]
         if self.conditioned:
@@ -107,6 +111,7 @@ WAYS = {
     _ALL: Way("narvl-references"),
     "all, T = 0.1": Way("narvl-references-hard", temperature="0.1"),
     _MIDDLE: Way("narvl-references-intermediate", intermediate=True),
+    "all by the token, intermediate": Way("narvl-references-token", lenpen="1", intermediate=True),
     _BEST: Way("narvl-references-conditioned", conditioned=True),
     _PLAIN_AGAIN: Way("narvl-references-own-texts", own_texts=True),
     "all, from AR weights": Way("narvl-references-warm", from_teacher=True),
