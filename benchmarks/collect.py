@@ -95,7 +95,9 @@ def references(run: Path) -> None:
     for path in paths:
         name, scores = path.parent.name, read(path)
         scores["provenance"]["seed"] = seed_of(run / name / "train.log")
-        scores["different"] = len({said.text for said in read_generations(run / name / "generate-test.txt").values()})
+        said = [generation.text for generation in read_generations(run / name / "generate-test.txt").values()]
+        scores["different"] = len(set(said))
+        scores["words"] = sum(len(text.split()) for text in said) / len(said)
         record["models"][name] = scores
         record["provenance"] = {
             **scores["provenance"],

@@ -95,9 +95,10 @@ def photos_references() -> str:
         found = record["models"].get(name, {"metrics": {}, "different": _NOT_RUN})
         values = [found["metrics"].get(metric) for metric in metrics]
         said = (_NOT_RUN if value is None else f"{100 * value:.1f}" for value in values)
-        cells.append([title, *said, found["different"]])
+        words = f"{found['words']:.1f}" if "words" in found else _NOT_RUN if found["different"] == _NOT_RUN else "-"
+        cells.append([title, *said, found["different"], words])
     samples = next(iter(record["models"].values()))["samples"]
-    headers = ["photos, learned from", *metrics, f"different texts of {samples}"]
+    headers = ["photos, learned from", *metrics, f"different texts of {samples}", "words"]
     table = tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
     return f"{table}\n\n{source('photos_references', record)}"
 

@@ -59,9 +59,9 @@ def test_photos_learned_in_ways_that_have_not_run(tmp_path: Path, monkeypatch: p
         (folder / "train.log").write_text("{'seed': 7}")
     collect.references(tmp_path / "run")
     rows = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in _cells(tables.photos_references())}
-    assert rows["one at a time"] == ["50.0", "12.5", "not run", "25.0", "75.0", "1"]
-    assert rows["AR"] == ["50.0", "12.5", "25.0", "25.0", "75.0", "1"]
-    assert rows["distilled"] == ["not run"] * 6
+    assert rows["one at a time"] == ["50.0", "12.5", "not run", "25.0", "75.0", "1", "3.0"]
+    assert rows["AR"] == ["50.0", "12.5", "25.0", "25.0", "75.0", "1", "3.0"]
+    assert rows["distilled"] == ["not run"] * 7
     # A later run, of a later version and without the earlier one's files, adds its models.
     later = tmp_path / "later"
     (tmp_path / "run" / "ar").rename(tmp_path / "distilled")
