@@ -6,7 +6,8 @@
 #   PHOTOS   folder with images/ and captions.csv (columns split,image,caption), several captions a photo
 #   BPE_DIR  folder with GPT-2's encoder.json, vocab.bpe, dict.txt
 #   OUT      folder for everything it makes; stopped half-way, it goes on where it was
-#   MODEL    train these alone: ar distilled plain all intermediate token conditioned own (default: all); distilled needs ar, own conditioned
+#   MODEL    train these alone: ar distilled plain all intermediate token conditioned own (default: all); distilled needs ar
+#            in OUT, own conditioned
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../run_scripts/env.sh"
 [[ $# -ge 3 && $1 != -* ]] || usage "${BASH_SOURCE[0]}" "$@"
@@ -28,7 +29,10 @@ mkdir -p "$out"
 
 # updates NUMBER: the flags of so long a training; one row an image makes short epochs, so validation and checkpoints, from
 # which a stopped training goes on, count updates.
-updates() { printf -- '--max-update\n%s\n--total-num-update\n%s\n--validate-interval\n1000\n--save-interval\n1000\n--save-interval-updates\n100\n' "$1" "$1"; }
+updates() {
+    printf '%s\n' --max-update "$1" --total-num-update "$1"
+    printf '%s\n' --validate-interval 1000 --save-interval 1000 --save-interval-updates 100
+}
 
 # learn NAME RECIPE DATA UPDATES FLAGS...: train, decode the test photos, score.
 learn() {

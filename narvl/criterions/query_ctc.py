@@ -10,7 +10,9 @@ sum; its method, and CTC, take it outside.)
 Where an image has R references y_r (``--references all``), the loss is this project's own, reference-marginal Q-CTC:
 docs/references.md derives it.
 
-    -T log sum_r w_r p(y_r)^(1/T),    w_r > 0, sum_r w_r = 1
+    -T log sum_r w_r p(y_r)^(s_r/T),    w_r > 0, sum_r w_r = 1,    s_r = (mean length / length of y_r)^a
+
+with a = 0, so that s_r = 1, unless ``--reference-lenpen`` says another.
 """
 
 from dataclasses import dataclass, field
