@@ -6,24 +6,20 @@
 #   PHOTOS   folder with images/ and captions.csv (columns split,image,caption), several captions a photo
 #   BPE_DIR  folder with GPT-2's encoder.json, vocab.bpe, dict.txt
 #   OUT      folder for everything it makes; stopped half-way, it goes on where it was
-#   MODEL    train these alone: ar distilled plain all intermediate token conditioned own (default: all); distilled needs ar
-#            in OUT, own conditioned
+#   MODEL    train these alone: ar distilled plain all intermediate token conditioned own token_conditioned token_own (default:
+#            all); distilled needs ar in OUT, own conditioned, token_own token_conditioned
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../run_scripts/env.sh"
 [[ $# -ge 3 && $1 != -* ]] || usage "${BASH_SOURCE[0]}" "$@"
-photos=$1 bpe=$2 out=$3 models=(ar distilled plain all intermediate token conditioned own)
+photos=$1 bpe=$2 out=$3
+known=(ar distilled plain all intermediate token conditioned own token_conditioned token_own)
+models=("${known[@]}")
 [[ $# -eq 3 ]] || models=("${@:4}")
-for model in "${models[@]}"; do
-    case $model in
-        ar | distilled | plain | all | intermediate | token | conditioned | own) ;;
-        *) die "no model $model: give ar, distilled, plain, all, intermediate, token, conditioned or own." ;;
-    esac
-done
 stages=$((2 + 2 * ${#models[@]}))
-for model in "${models[@]}"; do # those that have texts of another model to learn from
-    case $model in distilled | own) stages=$((stages + 1)) ;; esac
+for model in "${models[@]}"; do
+    [[ " ${known[*]} " == *" $model "* ]] || die "no model $model: give one or more of ${known[*]}."
+    case $model in distilled | *own) stages=$((stages + 1)) ;; esac # they have texts of another model to learn from
 done
-# Those without a teacher train for as many updates as teacher and student together.
 teacher=400 student=200
 mkdir -p "$out"
 
@@ -43,42 +39,34 @@ learn() {
         "$scripts/evaluate.sh" "$recipe" "$out/$name/checkpoint_last.pt" "$out/all" test "$out/$name"
 }
 
-# distil NAME RECIPE: a model's texts as targets.
-distil() {
-    stage "$1: its texts as targets" "$out/$1-texts/train.tsv" \
-        "$scripts/distill.sh" "$2" "$out/$1/checkpoint_last.pt" "$out/all" "$out/$1-texts"
+# learn_from NAME TEACHER RECIPE: a model that goes on from a teacher's weights, on its texts; RECIPE is the teacher's.
+learn_from() {
+    stage "$2: its texts as targets" "$out/$2-texts/train.tsv" \
+        "$scripts/distill.sh" "$3" "$out/$2/checkpoint_last.pt" "$out/all" "$out/$2-texts"
+    learn "$1" captioning/narvl_photos "$out/$2-texts" "$student" --finetune-from-model "$out/$2/checkpoint_last.pt"
 }
+
+# without NAME DATA FLAGS...: a model without a teacher, for as many updates as teacher and student together.
+without() { learn "$1" captioning/narvl_photos "$out/$2" $((teacher + student)) "${@:3}"; }
 
 stage 'photos' "$out/all/train.tsv" \
     narvl prepare photos --images "$photos/images" --captions "$photos/captions.csv" --out "$out/all" --bpe-dir "$bpe"
 stage 'captions of a photo joined' "$out/grouped/train.tsv" narvl group --data "$out/all" --out "$out/grouped"
 
-intermediate=(--references all --intermediate-layers 1)
+middle=(--references all --intermediate-layers 1)
+token=(--reference-lenpen 1)
+listening=(--self-conditioned-layers 1)
 for model in "${models[@]}"; do
     case $model in
         ar) learn ar captioning/ofa_photos "$out/all" "$teacher" ;;
-        distilled)
-            distil ar captioning/ofa_photos
-            learn distilled captioning/narvl_photos "$out/ar-texts" "$student" \
-                --finetune-from-model "$out/ar/checkpoint_last.pt"
-            ;;
-        plain) learn plain captioning/narvl_photos "$out/all" $((teacher + student)) ;;
-        all) learn all captioning/narvl_photos "$out/grouped" $((teacher + student)) --references all ;;
-        intermediate)
-            learn intermediate captioning/narvl_photos "$out/grouped" $((teacher + student)) "${intermediate[@]}"
-            ;;
-        token)
-            learn token captioning/narvl_photos "$out/grouped" $((teacher + student)) \
-                "${intermediate[@]}" --reference-lenpen 1
-            ;;
-        conditioned)
-            learn conditioned captioning/narvl_photos "$out/grouped" $((teacher + student)) \
-                "${intermediate[@]}" --self-conditioned-layers 1
-            ;;
-        own)
-            distil conditioned captioning/narvl_photos
-            learn own captioning/narvl_photos "$out/conditioned-texts" "$student" \
-                --finetune-from-model "$out/conditioned/checkpoint_last.pt"
-            ;;
+        distilled) learn_from distilled ar captioning/ofa_photos ;;
+        plain) without plain all ;;
+        all) without all grouped --references all ;;
+        intermediate) without intermediate grouped "${middle[@]}" ;;
+        token) without token grouped "${middle[@]}" "${token[@]}" ;;
+        conditioned) without conditioned grouped "${middle[@]}" "${listening[@]}" ;;
+        own) learn_from own conditioned captioning/narvl_photos ;;
+        token_conditioned) without token_conditioned grouped "${middle[@]}" "${token[@]}" "${listening[@]}" ;;
+        token_own) learn_from token_own token_conditioned captioning/narvl_photos ;;
     esac
 done

@@ -34,7 +34,9 @@ _LEARNED = {
     "intermediate": "all, intermediate",
     "token": "all by the token, intermediate",
     "conditioned": "all, self-conditioned",
+    "token_conditioned": "all by the token, self-conditioned",
     "own": "its own texts, plain",
+    "token_own": "its own texts, plain, by the token",
     "distilled": "distilled",
     "ar": "AR",
 }

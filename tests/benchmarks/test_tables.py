@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import collect
@@ -75,6 +76,13 @@ def test_photos_learned_in_ways_that_have_not_run(tmp_path: Path, monkeypatch: p
     rows = {cells[1].strip(): cells[2:-1] for cells in _cells(said)}
     assert rows["AR"][0].strip() == rows["distilled"][0].strip() == "50.0"
     assert f"commit {'c' * 10}, {'d' * 10}" in said
+
+
+def test_every_model_of_the_photos_has_a_row() -> None:
+    script = (tables.ROOT / "benchmarks" / "photos_references.sh").read_text()
+    known = re.search(r"^known=\((.*)\)$", script, re.MULTILINE)
+    assert known is not None
+    assert set(known[1].split()) == set(tables._LEARNED)
 
 
 def _cells(table: str) -> list[list[str]]:
