@@ -15,10 +15,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from records import earlier, write
+
 from narvl.evaluation.generations import read_generations
 from narvl.provenance import provenance
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 #: How commands name the folder they write to.
 OUT = "OUT"
 
@@ -34,12 +35,6 @@ def seed_of(log: Path) -> int:
     if found is None:
         raise SystemExit(f"{log}: no seed in it; is it the log of fairseq-train?")
     return int(found[1])
-
-
-def write(name: str, record: dict[str, Any]) -> None:
-    """Write a results file."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def quickstart(run: Path) -> None:
@@ -87,8 +82,7 @@ def references(run: Path) -> None:
 
     Those that this run has not are kept from the results file; each has its own provenance.
     """
-    before = RESULTS / "photos_references.json"
-    record: dict[str, Any] = {"models": read(before)["models"] if before.is_file() else {}}
+    record: dict[str, Any] = {"models": earlier("photos_references").get("models", {})}
     paths = sorted(run.glob("*/scores-test.json"))
     if not paths:
         raise SystemExit(f"{run}: no model has been scored there; is it the OUT of benchmarks/photos_references.sh?")

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from records import write
 from tabulate import tabulate
 
 from narvl.data import entailment, grounding, vqa
@@ -127,7 +128,7 @@ def main() -> None:
     args = parser.parse_args()
     found = {task: scores_by_kind(task, args.runs) for task in KINDS}
     record = {"tasks": found, "provenance": provenance_of(args.runs)}
-    (ROOT / "results" / "kinds.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write("kinds", record)
     for task, runs in found.items():
         cells = [
             [kind, *(f"{value:.1%}" if key != "samples" else value for key, value in figures.items()), name]

@@ -1,4 +1,4 @@
-"""Reads results files for tables.py: the figures, and a line that says where they come from."""
+"""Results files: written by what measures, read by tables.py, with a line that says where the figures come from."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 def read(name: str) -> dict[str, Any]:
     """Read a results file."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def earlier(name: str) -> dict[str, Any]:
+    """Read what a results file has so far: nothing where it is not there."""
+    return read(name) if (RESULTS / f"{name}.json").is_file() else {}
+
+
+def write(name: str, record: dict[str, Any]) -> None:
+    """Write a results file."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def source(name: str, record: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from records import RESULTS, read
+from records import RESULTS, earlier, write
 
 from narvl.errors import DataError
 from narvl.provenance import provenance, version
@@ -98,13 +98,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="?", default=ROOT / "runs" / "tables" / "scenes", metavar="RUNS")
     args = parser.parse_args()
-    path = RESULTS / "settling.json"
-    ways = collect(args.runs, read("settling")["ways"] if path.is_file() else {})
+    ways = collect(args.runs, earlier("settling").get("ways", {}))
     if not ways:
         raise SystemExit(f"{args.runs}: no run of `narvl tables references` has ended there.")
     made = provenance(None, ["python", "benchmarks/settling.py"])
-    path.write_text(json.dumps({"ways": ways, "provenance": made}) + "\n", encoding="utf-8")
-    draw(ways, path.with_suffix(".svg"))
+    write("settling", {"ways": ways, "provenance": made})
+    draw(ways, RESULTS / "settling.svg")
 
 
 if __name__ == "__main__":

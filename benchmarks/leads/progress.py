@@ -6,9 +6,7 @@ from typing import Any
 
 from narvl.models.ofa import unwrap
 from narvl.modules.parallel_decoder import NARVLDecoder
-
-#: Updates of the trainings without a teacher (narvl/tables/scales.py).
-UPDATES = 1650
+from narvl.tables.scales import SCENES_UPDATES
 
 
 def count_updates() -> None:
@@ -23,4 +21,4 @@ def count_updates() -> None:
 def progress(model: Any) -> float:
     """Return the share of the training that is over, from 0 to 1."""
     decoder: Any = unwrap(model).decoder
-    return min(1.0, decoder.num_updates / UPDATES)
+    return min(1.0, decoder.num_updates / SCENES_UPDATES)

@@ -91,11 +91,16 @@ class Scale:
         return f"{metric} {dataset.splits[split]}".strip()
 
 
+#: Updates of a captioner of the scenes that learns without a teacher.
+SCENES_UPDATES = 1650
+
+
 def scenes() -> Scale:
     """Return the scale of the embedded scenes: nano models on a CPU."""
     small = "--embed-dim 64 --ffn-embed-dim 256 --attention-heads 2 --encoder-layers 1 --decoder-layers 1"
     # One row an image makes short epochs: validation keeps to its number of updates.
-    longer = "--lr 2e-3 --total-num-update 1650 --max-update 1650 --save-interval 1000 --validate-interval 1000"
+    length = f"--total-num-update {SCENES_UPDATES} --max-update {SCENES_UPDATES}"
+    longer = f"--lr 2e-3 {length} --save-interval 1000 --validate-interval 1000"
     wide = "--embed-dim 192 --ffn-embed-dim 768 --attention-heads 6 --encoder-layers 3 --decoder-layers 3"
     return Scale(
         name="scenes",

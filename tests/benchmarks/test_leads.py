@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import progress
 from lead_maths import (
     best_paths,
     expected_all_pairs,
@@ -23,7 +22,6 @@ from lead_maths import (
 )
 from narvl.criterions.query_ctc import References, marginal_query_ctc_loss
 from narvl.errors import UsageError
-from narvl.tables.scales import scenes
 
 #: Symbols of the small cases: three tokens and the blank, the last.
 CLASSES, BLANK = 4, 3
@@ -171,8 +169,3 @@ def test_codes_are_summed_over() -> None:
             if collapse(path) in said
         )
         assert found[sample] == pytest.approx(-math.log(total) / length)
-
-
-def test_leads_know_how_long_a_training_is() -> None:
-    flags = scenes().teacher_free["captioning"]
-    assert flags[flags.index("--max-update") + 1] == str(progress.UPDATES)

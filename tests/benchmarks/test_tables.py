@@ -37,7 +37,6 @@ def test_advisories_are_collected_and_told(
     answered = {"name": "known", "version": "1.0", "vulns": found}
     skipped = {"name": "older", "skip_reason": "not found"}
     (tmp_path / "audit.json").write_text(json.dumps({"dependencies": [answered, skipped]}))
-    monkeypatch.setattr(collect, "RESULTS", tmp_path)
     monkeypatch.setattr(records, "RESULTS", tmp_path)
     collect.advisories(tmp_path)
     said = tables.SECTIONS["hardening-advisories"]()
@@ -47,9 +46,8 @@ def test_advisories_are_collected_and_told(
 
 
 def test_photos_learned_in_ways_that_have_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect, "RESULTS", tmp_path)
-    monkeypatch.setattr(tables, "RESULTS", tmp_path)
     monkeypatch.setattr(records, "RESULTS", tmp_path)
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
     made = {"commit": "c" * 40, "seed": None, "machine": {"cpu": "x", "cores": 2, "accelerator": "none"}}
     for name, meteor in {"plain": None, "ar": 0.25}.items():
         folder = tmp_path / "run" / name
