@@ -38,6 +38,7 @@ def pick_log_probs(logits: Tensor, columns: Tensor, overwrite: bool = False) -> 
 class _PickLogProbs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, columns: Tensor, overwrite: bool) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)  # whether the mean is used is known without a look at the device
         flat = logits.flatten(0, -2)
         exact = torch.float64 if logits.dtype == torch.float64 else torch.float32
         total = flat.new_empty(len(flat), dtype=exact)
@@ -53,23 +54,27 @@ class _PickLogProbs(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_picked: Tensor, grad_mean: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad_picked: Tensor | None, grad_mean: Tensor | None) -> tuple[Tensor | None, None, None]:
+        if grad_picked is None and grad_mean is None:
+            return None, None, None
         assert not ctx.overwritten, "the logits were overwritten by their gradient: they have none a second time"
         ctx.overwritten = ctx.overwrite
         logits, columns, total = ctx.saved_tensors
-        flat, total = logits.detach().flatten(0, -2), total.flatten()
+        flat, total, columns = logits.detach().flatten(0, -2), total.flatten(), columns.flatten(0, -2)
         gradient = flat if ctx.overwrite else torch.empty_like(flat)
-        # d log p_c / d logit_k = [c = k] - p_k, and the mean's is 1/K - p_k.
-        share = -(grad_picked.sum(-1) + grad_mean).flatten()
-        constant = (grad_mean / logits.size(-1)).flatten()
-        smoothed = bool(constant.any())
+        picked = None if grad_picked is None else grad_picked.flatten(0, -2)
+        mean = None if grad_mean is None else grad_mean.flatten()
+        share = -sum(part for part in (mean, None if picked is None else picked.sum(-1)) if part is not None)
+        # d log p_c / d logit_k = [c = k] - p_k, and the mean's is 1/K - p_k. Where the model is sure, both terms are
+        # near 1 and what is learned is their difference: half precision takes it alone, rounded once.
         for rows in _blocks(flat):
             block = torch.sub(flat[rows], total[rows, None]).exp_().mul_(share[rows, None])
-            if smoothed:
-                block += constant[rows, None]
+            if mean is not None:
+                block += mean[rows, None] / flat.size(1)
+            if picked is not None:
+                block.scatter_add_(-1, columns[rows], picked[rows])
             gradient[rows] = block
-        gradient = gradient.view(logits.shape)
-        return gradient.scatter_add_(-1, columns, grad_picked.to(gradient.dtype)), None, None
+        return gradient.view(logits.shape), None, None
 
 
 def _blocks(flat: Tensor) -> Iterator[slice]:

@@ -193,7 +193,7 @@ def _reference_losses(
     nll = F.ctc_loss(
         log_probs.transpose(0, 1),
         classes,
-        torch.full_like(lengths, queries),
+        torch.full(lengths.shape, queries),  # on the host, where torch reads it
         lengths.masked_fill(~said.flatten(), 0),
         blank=0,
         reduction="none",

@@ -130,6 +130,8 @@ class Attention(nn.Module):
         value_bias = self.v_proj.bias.view(1, self.heads, 1, -1)
         if self.training:  # dropout changes what the weights sum up to
             value_bias = value_bias * weights.sum(dim=-1).view(batch, self.heads, length, 1)
+            # The keys' bias has no part in this, but DistributedDataParallel waits for a gradient of every weight.
+            value_bias = value_bias + 0.0 * self.k_proj.bias.view(1, self.heads, 1, -1)
         return self._merge(context + value_bias)
 
     def _split(self, x: Tensor) -> Tensor:

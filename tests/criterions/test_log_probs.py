@@ -45,6 +45,34 @@ def test_value_and_gradient(overwrite: bool, shape: tuple[int, int, int, int], s
         torch.testing.assert_close(ours, expected)
 
 
+@pytest.mark.parametrize("used", [0, 1])
+def test_gradient_of_one_of_both(used: int) -> None:
+    columns = torch.tensor([[[0, 4], [1, 1], [2, 3]]] * 2)
+    gradients = []
+    for function in (plain, pick_log_probs):
+        logits = random((2, 3, 5), 0).requires_grad_()
+        gradients += torch.autograd.grad(function(logits, columns)[used].sum(), logits)
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_what_a_sure_model_learns_is_rounded_once(dtype: torch.dtype, overwrite: bool) -> None:
+    """Its gradient is the small difference of two terms near 1, each of which half precision would round."""
+    logits = random((2, 3, 50), 0, torch.float32)
+    columns = torch.tensor([7, 7, 30]).expand(2, 3, 3)
+    logits[..., 7] = logits.logsumexp(-1) + 6
+    logits = logits.to(dtype)
+    gradients = []
+    for exact in (logits.double(), logits):
+        leaf = exact.requires_grad_()
+        picked, mean = pick_log_probs(leaf * 1, columns, overwrite)
+        gradients += torch.autograd.grad((picked * torch.tensor([0.4, 0.6, 0.0]).to(picked)).sum(), leaf)
+    expected, ours = gradients
+    assert ours.dtype == dtype and expected.abs().max() < 0.01
+    torch.testing.assert_close(ours.double(), expected, rtol=torch.finfo(dtype).eps, atol=1e-7)
+
+
 def test_gradcheck() -> None:
     logits = random((2, 3, 5), 0).requires_grad_()
     columns = torch.tensor([[[0, 4], [1, 1], [2, 3]]] * 2)
