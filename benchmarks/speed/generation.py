@@ -49,8 +49,9 @@ class Command:
     flags: tuple[str, ...]
 
 
-_BEAM = ("--beam", "5", "--no-repeat-ngram-size", str(WORKLOAD.block))
-_GREEDY = ("--beam", "1", "--no-repeat-ngram-size", str(WORKLOAD.block))
+_LENGTHS = ("--min-len", str(WORKLOAD.answer), "--max-len-b", str(WORKLOAD.answer))
+_SEARCH = ("--no-repeat-ngram-size", str(WORKLOAD.block), *_LENGTHS)
+_BEAM, _GREEDY = ("--beam", "5", *_SEARCH), ("--beam", "1", *_SEARCH)
 _CHOICE = f"--{AR_SEARCH.replace('_', '-')}"
 
 #: Speed-ups are ratios to the first.
@@ -144,7 +145,7 @@ def generate(folder: Path, checkpoint: Path, command: Command, rows: Path | None
     call = [sys.executable, "-m", "fairseq_cli.generate", str(folder), "--user-dir", str(ROOT / "narvl")]
     call += ["--task", "captioning", "--path", str(checkpoint), "--gen-subset", "test"]
     call += ["--patch-image-size", str(args.side), "--batch-size", str(args.batch), "--num-workers", str(args.workers)]
-    call += ["--min-len", str(WORKLOAD.answer), "--max-len-b", str(WORKLOAD.answer), "--distributed-world-size", "1"]
+    call += ["--distributed-world-size", "1"]
     call += ["--only-rows", str(rows)] if rows else []
     call += {"cpu": ["--cpu"], "cuda": []}[args.device] + (["--fp16"] if args.fp16 else [])
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}

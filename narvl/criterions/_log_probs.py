@@ -64,7 +64,10 @@ class _PickLogProbs(torch.autograd.Function):
         gradient = flat if ctx.overwrite else torch.empty_like(flat)
         picked = None if grad_picked is None else grad_picked.flatten(0, -2)
         mean = None if grad_mean is None else grad_mean.flatten()
-        share = -sum(part for part in (mean, None if picked is None else picked.sum(-1)) if part is not None)
+        share = torch.zeros_like(total)
+        for part in (mean, None if picked is None else picked.sum(-1)):
+            if part is not None:
+                share -= part
         # d log p_c / d logit_k = [c = k] - p_k, and the mean's is 1/K - p_k. Where the model is sure, both terms are
         # near 1 and what is learned is their difference: half precision takes it alone, rounded once.
         for rows in _blocks(flat):

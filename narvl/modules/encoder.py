@@ -191,8 +191,8 @@ class OFAEncoder(FairseqEncoder):
     def _position_biases(self, height: int, width: int, length: int) -> tuple[Tensor, Callable[[int], Tensor]]:
         """Compute the positions (P+S, D), and what gives a layer's self-attention bias (1, H, P+S, P+S).
 
-        In evaluation they are computed once for each size of the patch grid, for prompts of any length up to a bound
-        that grows with them. In training each layer's is made when its turn comes.
+        In evaluation they are computed once for each size of the patch grid, for prompts of any length up to a bound,
+        and anew for a higher one where a prompt is longer. In training each layer's is made when its turn comes.
         """
         if self.training or torch.is_grad_enabled():
             positions = self._positions(height, width, length)
@@ -205,9 +205,13 @@ class OFAEncoder(FairseqEncoder):
             absolute = self._absolute_bias(positions)
             return positions, [self._layer_bias(index, absolute, height, width) for index in range(len(self.layers))]
 
-        key = (height, width, room, self.interpolate_position)
-        positions, biases = self._kept.get(key, self._position_weights(), compute)
         end = height * width + length
+        positions, biases = self._kept.get(
+            (height, width, self.interpolate_position),
+            self._position_weights(),
+            compute,
+            enough=lambda kept: len(kept[0]) >= end,
+        )
         return positions[:end], lambda index: biases[index][:, :, :end, :end]
 
     def _position_weights(self) -> list[Tensor]:

@@ -28,11 +28,17 @@ class WeightCache:
         self._values: OrderedDict[Hashable, tuple[tuple[Any, ...], tuple[Tensor, ...], Any]] = OrderedDict()
 
     @torch.compiler.disable  # what is kept must not lie in memory that a replayed CUDA graph writes anew
-    def get(self, key: Hashable, weights: Sequence[Tensor], compute: Callable[[], Value]) -> Value:
-        """Return the value of a key, computing it where it is not kept or one of its weights has changed."""
+    def get(
+        self,
+        key: Hashable,
+        weights: Sequence[Tensor],
+        compute: Callable[[], Value],
+        enough: Callable[[Value], bool] = lambda value: True,
+    ) -> Value:
+        """Return the value of a key, computing it where none is kept that is enough, or a weight of it has changed."""
         state = tuple((weight.data_ptr(), weight.shape, weight.dtype, _version(weight)) for weight in weights)
         entry = self._values.get(key)
-        if entry is None or entry[0] != state:
+        if entry is None or entry[0] != state or not enough(entry[2]):
             # The weights are kept too: as long as they live, nothing else lies where they do.
             entry = self._values[key] = (state, tuple(weights), compute())
             while len(self._values) > self.size:

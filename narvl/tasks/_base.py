@@ -3,7 +3,6 @@
 No postponed annotations here: fairseq reads the fields' types at run time.
 """
 
-import dataclasses
 import functools
 import json
 import logging
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, Optional, Protocol
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
-from fairseq.dataclass.configs import GenerationConfig
 from fairseq.logging import metrics
 from fairseq.models import ARCH_MODEL_REGISTRY
 from omegaconf import MISSING, DictConfig
@@ -28,6 +26,7 @@ from narvl.data.vocabulary import Vocabulary
 from narvl.decoding.all_candidates import AllCandidatesGenerator
 from narvl.decoding.candidates import Candidates
 from narvl.decoding.ctc_backends import BACKENDS
+from narvl.decoding.options import DEFAULTS, OF_A_SEARCH, by_name, refuse
 from narvl.decoding.parallel import ParallelGenerator
 from narvl.decoding.search import SEARCHES, build_search
 from narvl.errors import UsageError
@@ -130,6 +129,8 @@ class VisionLanguageTask(GuardedTask):
     texts: Mapping[str, bool] = {}
     #: Options of ``fairseq-generate`` that this task's beam search has unless told otherwise (``narvl predict``).
     decoding: Mapping[str, Any] = {}
+    #: Those that it has whatever it is told.
+    fixed_decoding: Mapping[str, Any] = {}
     #: Tokens that the model's position tables hold, of a prompt and of a target; known once it is built.
     positions: Optional[tuple[int, int]] = None
 
@@ -244,9 +245,10 @@ class VisionLanguageTask(GuardedTask):
         if name not in _CRITERIONS:
             raise UsageError(f"--criterion, or the checkpoint's: {name[:80]!r}. Give one of {', '.join(_CRITERIONS)}.")
         criterion = super().build_criterion(cfg, from_checkpoint)
-        temperature = getattr(cfg, "reference_temperature", 1.0)
-        if temperature != 1.0 and not self.all_references():
-            raise UsageError(f"--reference-temperature {temperature}: nothing reads it without --references all.")
+        for name, default in (("reference_temperature", 1.0), ("reference_lenpen", 0.0)):
+            if getattr(cfg, name, default) != default and not self.all_references():
+                flag = f"--{name.replace('_', '-')} {getattr(cfg, name)}"
+                raise UsageError(f"{flag}: nothing reads it without --references all.")
         if self.all_references() and not getattr(criterion, "takes_references", False):
             raise UsageError(
                 f"--references all: --criterion {cfg._name} learns from one target a row. Give --criterion query_ctc,"
@@ -262,12 +264,24 @@ class VisionLanguageTask(GuardedTask):
         extra_gen_cls_kwargs: Any = None,
         prefix_allowed_tokens_fn: Any = None,
     ) -> Any:
-        """Build what decodes these models: parallel, by beam search, or by scoring all candidates (fairseq's hook)."""
+        """Build what decodes these models: parallel, by beam search, or by scoring all candidates (fairseq's hook).
+
+        Raises:
+            UsageError: an option is given that nothing would heed.
+        """
         candidates = self.candidates
+        given = by_name(args)
+        nbest = given.get("nbest", 1)
         if isinstance(models[0], NARVLModel):
             if candidates is not None:
                 raise UsageError(
                     f"--candidate-search {self.candidate_search}: a parallel model answers freely. Drop it."
+                )
+            refuse(given, (*OF_A_SEARCH, "temperature"), "a parallel model answers in one pass, without such a search.")
+            if nbest > max(self.cfg.ctc_beam, 1):
+                raise UsageError(
+                    f"--nbest {nbest}: a parallel model has as many answers as prefixes that CTC beam search keeps, "
+                    f"--ctc-beam {self.cfg.ctc_beam}. Give fewer, or raise that."
                 )
             return ParallelGenerator(
                 self.target_dictionary,
@@ -280,10 +294,11 @@ class VisionLanguageTask(GuardedTask):
         if self.cfg.ctc_beam:
             raise UsageError(f"--ctc-beam {self.cfg.ctc_beam}: an autoregressive model searches by --beam. Drop it.")
         if candidates is not None and self.candidate_search == "all":
-            nbest, temperature = getattr(args, "nbest", 1), getattr(args, "temperature", 1.0)
+            refuse(given, OF_A_SEARCH, "--candidate-search all scores every candidate, and searches nothing.")
             return AllCandidatesGenerator(
-                models, self.target_dictionary, candidates, nbest=nbest, temperature=temperature
+                models, self.target_dictionary, candidates, nbest=nbest, temperature=given.get("temperature", 1.0)
             )
+        args = Namespace(**{**given, **self.fixed_decoding})
 
         def beam(models: list[Any], dictionary: Any, **options: Any) -> Any:
             prefix_size = getattr(args, "prefix_size", 0)
@@ -336,14 +351,13 @@ class VisionLanguageTask(GuardedTask):
 
 def _generation_options(text: str) -> Namespace:
     """Parse ``--valid-generation-args``."""
-    known = {entry.name for entry in dataclasses.fields(GenerationConfig)}
     try:
         options = json.loads(text)
     except json.JSONDecodeError as error:
         raise UsageError(
             f"--valid-generation-args {text!r} is not JSON ({error}). Write e.g. '{{\"beam\": 1}}'."
         ) from error
-    if not isinstance(options, dict) or not options.keys() <= known:
+    if not isinstance(options, dict) or not options.keys() <= DEFAULTS.keys():
         raise UsageError(
             f"--valid-generation-args {text!r}: give fairseq-generate's options, e.g. beam, max_len_b, min_len, "
             "no_repeat_ngram_size, lenpen."

@@ -1,7 +1,6 @@
 """Task ``grounding``: an image and a referring expression in, a box out (RefCOCO, RefCOCO+, RefCOCOg)."""
 
 import re
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +58,7 @@ class GroundingTask(VisionLanguageTask):
     columns = "grounding"
     metric = "acc_at_0.5"
     texts = {"text": True}
+    fixed_decoding = {"min_len": _BOX_TOKENS, "max_len_a": 0, "max_len_b": _BOX_TOKENS}
 
     frame: BoxFrame
 
@@ -82,11 +82,6 @@ class GroundingTask(VisionLanguageTask):
     def build_bpe(self, args: Any) -> BoxDecoder:
         """Return what turns location bins into a box (fairseq's hook)."""
         return BoxDecoder(self.frame)
-
-    def build_generator(self, models: list[Any], args: Any, *more: Any, **options: Any) -> Any:
-        """Build what decodes these models; beam search says four bins, whatever the command line's lengths."""
-        args = Namespace(**{**vars(args), "min_len": _BOX_TOKENS, "max_len_a": 0, "max_len_b": _BOX_TOKENS})
-        return super().build_generator(models, args, *more, **options)
 
     def prompt(self, texts: Mapping[str, str]) -> str:
         """Write the prompt for an expression."""

@@ -196,13 +196,20 @@ class TestKeptPositions:
         self.states(model)
         assert self.states(model.double()).dtype == torch.float64
 
-    def test_longer_prompts(self) -> None:
+    def test_longer_prompts_are_room_for_shorter_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
         model = make_model("narvl", max_source_positions=40)
         state = model.state_dict()
-        for length in (3, 33, 40):
+        computed = []
+        layer_bias = type(model.encoder)._layer_bias
+        monkeypatch.setattr(
+            type(model.encoder), "_layer_bias", lambda *given: computed.append(length) or layer_bias(*given)
+        )
+        for length in (3, 33, 40, 3, 33):
             net_input = make_input(1, 32, 32, [length], None)
             with torch.no_grad():
                 close(model(**net_input)[0], plain.parallel_logits(state, HEADS, twin_encoded(model, net_input)))
+        layers = len(model.encoder.layers)
+        assert computed == [3] * layers + [33] * layers  # there is room for 40, the most, by then
 
 
 def test_dropout_of_attention_keeps_its_mean() -> None:

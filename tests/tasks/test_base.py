@@ -74,6 +74,7 @@ class TestReferences:
         ("flags", "message"),
         [
             (("--reference-temperature", "0.5"), "--reference-temperature 0.5: nothing reads it without --references"),
+            (("--reference-lenpen", "1"), "--reference-lenpen 1.0: nothing reads it without --references"),
             (("--intermediate-weight", "0.5"), "--intermediate-weight 0.5: nothing reads it without --intermediate-l"),
         ],
     )

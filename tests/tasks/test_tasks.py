@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq.dataclass.configs import GenerationConfig
+from omegaconf import OmegaConf
 
 from narvl.data import entailment, grounding, vqa
 from narvl.data.boxes import parse_fractions, to_pixels
@@ -149,6 +151,68 @@ class TestCandidates:
         model.eval()
         generator = task.build_generator([model], Namespace())
         assert all(len(row) >= 1 for row in task.inference_step(generator, [model], batch_of(task)))
+
+
+class TestOptionsOfDecoding:
+    """What ``fairseq-generate`` is told, which hands its configuration on; validation has a namespace."""
+
+    @staticmethod
+    def told(**options: Any) -> Any:
+        return OmegaConf.create({**vars(OmegaConf.to_object(OmegaConf.structured(GenerationConfig))), **options})
+
+    def test_boxes_are_searched_as_asked(self, load: Build) -> None:
+        task, model, _ = load("grounding", "ofa_nano", "--ar-search", "fairseq")
+        asked = self.told(beam=2, lenpen=0.5, temperature=2.0, unnormalized=True, max_len_b=9, nbest=2)
+        generator = task.build_generator([model.eval()], asked)
+        assert (generator.beam_size, generator.len_penalty, generator.temperature) == (2, 0.5, 2.0)
+        assert not generator.normalize_scores
+        rows = task.inference_step(generator, [model], batch_of(task))
+        assert [len(row) for row in rows] == [2] * len(rows)
+        assert {len(hypothesis["tokens"]) for row in rows for hypothesis in row} == {5}
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        {
+            "score_reference": True,
+            "lm_path": "lm.pt",
+            "sampling": True,
+            "diverse_beam_groups": 2,
+            "diversity_rate": 0.5,
+            "match_source_len": True,
+            "constraints": "ordered",
+            "print_alignment": "hard",
+            "print_step": True,
+            "prefix_size": 1,
+            "min_len": 3,
+            "lenpen": 0.5,
+            "unkpen": 1.0,
+            "no_repeat_ngram_size": 3,
+        }.items(),
+    )
+    def test_what_nothing_heeds_is_refused(self, load: Build, name: str, value: Any) -> None:
+        flag = f"--{name.replace('_', '-')} {value}: "
+        task, model, _ = load("grounding", "narvl_nano")
+        with pytest.raises(UsageError, match=f"^{flag}a parallel model"):
+            task.build_generator([model], self.told(**{name: value}))
+        task, model, _ = load("entailment", "ofa_nano", "--candidate-search", "all")
+        with pytest.raises(UsageError, match=f"^{flag}--candidate-search all"):
+            task.build_generator([model], self.told(**{name: value}))
+
+    def test_a_temperature_is_for_autoregressive_models(self, load: Build) -> None:
+        task, model, _ = load("entailment", "narvl_nano")
+        with pytest.raises(UsageError, match="^--temperature 2.0: a parallel model"):
+            task.build_generator([model], self.told(temperature=2.0))
+        task, model, _ = load("entailment", "ofa_nano", "--candidate-search", "all")
+        assert task.build_generator([model], self.told(temperature=2.0)).temperature == 2.0
+
+    def test_a_parallel_model_has_as_many_answers_as_prefixes(self, load: Build) -> None:
+        task, model, _ = load("entailment", "narvl_nano", "--ctc-beam", "3")
+        task.build_generator([model], self.told(nbest=3))
+        with pytest.raises(UsageError, match="^--nbest 4: .* --ctc-beam 3. Give fewer"):
+            task.build_generator([model], self.told(nbest=4))
+        task, model, _ = load("entailment", "narvl_nano")
+        with pytest.raises(UsageError, match="^--nbest 2: .* --ctc-beam 0"):
+            task.build_generator([model], self.told(nbest=2))
 
 
 class TestVQA:
