@@ -26,7 +26,14 @@ BLANK = "_"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says: the text, and its score (mean log-probability a token, natural logarithm)."""
+    """What a model says.
+
+    Attributes:
+        text: in plain words.
+        score: to compare answers of one model, in nats. Beam search: the text's log-probability, of answers to
+            questions and hypotheses whole, otherwise divided by its length. A parallel model: the mean of its tokens'
+            log-probabilities; with CTC beam search the text's log-probability.
+    """
 
     text: str
     score: float

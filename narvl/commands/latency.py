@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def decodings(
     beam: int, ctc_beams: Sequence[int], parallel: bool, candidates: str | None = None
 ) -> list[tuple[str, int, dict[str, Any]]]:
-    """Return the ways to decode a checkpoint that are timed: name, beam, and the task's flags.
+    """Return the ways to decode a checkpoint that are timed: name, beam (0: without a search), and the task's flags.
 
     fairseq's beam search is what published speed-ups are ratios to; ours over the same model is what one would use.
 
@@ -62,7 +62,7 @@ def decodings(
         candidates: file of the answers that autoregressive models are also to score, all of them.
     """
     if parallel:
-        return [(f"CTC beam {width}" if width else "parallel", 1, {"ctc_beam": width}) for width in ctc_beams]
+        return [(f"CTC beam {width}" if width else "parallel", 0, {"ctc_beam": width}) for width in ctc_beams]
     fairseq, optimised = {"ar_search": "fairseq"}, {"ar_search": "optimised"}
     free = [("AR greedy, optimised", 1, optimised)]
     if beam == 1:
@@ -72,7 +72,7 @@ def decodings(
     if candidates is None:
         return free
     # Last: what it sets of the task stays, and each generator is built with what was set before.
-    return [*free, ("AR all candidates", 1, {"candidate_search": "all", "candidates": candidates})]
+    return [*free, ("AR all candidates", 0, {"candidate_search": "all", "candidates": candidates})]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
         if args.candidates and predictor.task.columns != "vqa":
             raise UsageError(f"--candidates {args.candidates}: {path} does not answer questions. Drop it.")
         for decoding, beam, flags in decodings(args.beam, args.ctc_beam, predictor.parallel, args.candidates):
-            generator = predictor.generator(flags, **{**options, "beam": beam})
+            generator = predictor.generator(flags, **({**options, "beam": beam} if beam else {}))
 
             def decode(batch: dict, predictor: Predictor = predictor, generator: object = generator) -> None:
                 predictor.task.inference_step(generator, [predictor.model], batch)

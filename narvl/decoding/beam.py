@@ -12,16 +12,17 @@ from torch import Tensor
 
 from narvl.decoding.candidates import Candidates
 from narvl.decoding.ensemble import BrokenOutputs, build_ensemble
+from narvl.decoding.ngrams import block_repeats
 from narvl.decoding.numbers import no_numbers
 from narvl.errors import UsageError
 from narvl.models.ofa import OFAModel
 
 
 class NGramBlock(NGramRepeatBlock):
-    """fairseq's n-gram blocking, given the tokens so far.
+    """Our n-gram blocking, in the place of fairseq's.
 
-    fairseq hands it the whole padded buffer, whose last tokens are padding, so that without its CUDA extension
-    ``--no-repeat-ngram-size`` blocks nothing.
+    fairseq hands its own the whole padded buffer, whose last tokens are padding, so that without its CUDA extension
+    ``--no-repeat-ngram-size`` blocks nothing; and never does with a size of 1.
     """
 
     def __init__(self, size: int) -> None:
@@ -29,7 +30,8 @@ class NGramBlock(NGramRepeatBlock):
 
     def forward(self, tokens: Tensor, lprobs: Tensor, bsz: int, beam_size: int, step: int) -> Tensor:
         """Give -inf to the tokens that would complete an n-gram for the second time."""
-        return super().forward(tokens[:, : step + 1], lprobs, bsz, beam_size, step)
+        block_repeats(lprobs, tokens[:, : step + 1], self.no_repeat_ngram_size)
+        return lprobs
 
 
 class BeamGenerator(SequenceGenerator):

@@ -122,10 +122,13 @@ def probability(generation: Generation) -> float:
     """Return the probability that the teacher gave to a text, as a weight: at least ``LEAST_CONFIDENCE``, at most 1.
 
     Raises:
-        DataError: the results have no ``P-`` line for it.
+        DataError: the results tell of no such probability.
     """
     if generation.log2_probability is None:
-        raise DataError("the results have no P- line, so the teacher's confidence is unknown. Decode the row again.")
+        raise DataError(
+            "the results tell no probability of the text: they have no P- line, or one without a score of the end, "
+            "as parallel models write. Decode the row again, by an autoregressive teacher, or ask for no confidence."
+        )
     # Rounded scores can add up to a little above 0.
     return max(LEAST_CONFIDENCE, 2.0 ** min(0.0, generation.log2_probability))
 

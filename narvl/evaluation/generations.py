@@ -22,7 +22,8 @@ class Generation:
     Attributes:
         text: the best hypothesis in plain words; may be empty.
         score: its score as fairseq-generate prints it (base-2 log-probability, normalised by length).
-        log2_probability: base-2 log-probability of the whole sequence, the sum of its ``P-`` line; None without one.
+        log2_probability: base-2 log-probability of the whole sequence, the sum of its ``P-`` line; None without one, or
+            where its ``H-`` line has as many tokens: a parallel model scores no end, and one path of the text alone.
     """
 
     text: str
@@ -38,7 +39,7 @@ class Entry:
         row: the row's 0-based index.
         generation: what the model said.
         line: number of the ``D-`` line, counted from 1 at the place where reading began.
-        begin: byte offset of the ``D-`` line.
+        begin: byte offset of the ``H-`` line before it, or of the ``D-`` line without one.
         end: byte offset behind the ``P-`` line, or behind the ``D-`` line without one.
     """
 
@@ -105,12 +106,16 @@ def iterate_generations(handle: BinaryIO, path: Path, unfinished: bool = False) 
     """
     position = handle.tell()
     waiting: Entry | None = None  # read up to its D- line
+    tokens: int | None = None  # its tokens, where a line tells
     current: int | None = None  # the row whose further hypotheses may follow
+    heading: tuple[int | None, int] | None = None  # the hypothesis's H- line: its tokens, and where it begins
     for number, raw in enumerate(handle, start=1):
         begin, position = position, position + len(raw)
         kind = raw[:2]
         if unfinished and not raw.endswith(b"\n"):
             return
+        if kind == b"H-":
+            heading = len(raw.split(b"\t")[-1].split()), begin
         if kind not in (b"S-", b"D-", b"P-"):
             continue
         if kind != b"P-" and waiting is not None:
@@ -118,14 +123,16 @@ def iterate_generations(handle: BinaryIO, path: Path, unfinished: bool = False) 
                 yield waiting
             waiting = None
         if kind == b"S-":
-            current = None
+            current = heading = None
         elif kind == b"D-":
             row, generation = _parse_text(_text(raw, path, number), f"{path}, line {number}")
             if row != current:
+                tokens, begin = heading or (None, begin)
                 waiting = Entry(row, generation, number, begin, position)
-            current = row
+            current, heading = row, None
         elif waiting is not None:
-            total = _parse_probability(_text(raw, path, number), waiting, f"{path}, line {number}")
+            scores = _parse_scores(_text(raw, path, number), waiting, f"{path}, line {number}")
+            total = None if len(scores) == tokens else math.fsum(scores)
             generation = Generation(waiting.generation.text, waiting.generation.score, total)
             yield Entry(waiting.row, generation, waiting.line, waiting.begin, position)
             waiting = None
@@ -155,16 +162,17 @@ def _parse_text(line: str, where: str) -> tuple[int, Generation]:
     )
 
 
-def _parse_probability(line: str, entry: Entry, where: str) -> float:
+def _parse_scores(line: str, entry: Entry, where: str) -> list[float]:
     match = _POSITIONAL.fullmatch(line)
     if match is not None:
         try:
-            total = math.fsum(map(float, match[2].split())) if int(match[1]) == entry.row else math.nan
+            scores = [float(score) for score in match[2].split()] if int(match[1]) == entry.row else [math.nan]
+            total = math.fsum(scores)
         except (ValueError, OverflowError):  # sums may leave the range of floats
             total = math.nan
         # A parallel model may say nothing, which has no scores.
-        if math.isfinite(total) and (match[2].strip() or not entry.generation.text):
-            return total
+        if math.isfinite(total) and (scores or not entry.generation.text):
+            return scores
     raise DataError(
         f"{where}: malformed: {line[:60]!r}. Expected P-{entry.row}, a tab, and the score of each token (base-2 "
         "logarithm), separated by blanks. Run fairseq-generate again."

@@ -18,8 +18,8 @@ from narvl.tasks._options import ReferencesConfig
 
 logger = logging.getLogger(__name__)
 
-#: Rows that tell whether a training file has several captions a row.
-_LOOKED_AT = 20
+#: Rows, from all over a training file, that tell whether it has several captions a row.
+_LOOKED_AT = 50
 
 
 @dataclass
@@ -59,18 +59,18 @@ class CaptioningTask(VisionLanguageTask):
             return
         rows = self.datasets[split].rows
         captions = []
-        for index in range(min(len(rows), _LOOKED_AT)):
+        for index in range(0, len(rows), max(1, len(rows) // _LOOKED_AT)):
             with contextlib.suppress(DataError):  # the row is named when its turn comes
                 captions.append(len(captioning.references(rows[index])))
         several = sum(number > 1 for number in captions)
         if captions and self.all_references() and not several:
             raise UsageError(
-                f"{rows.path}: --references all, but none of the first {len(captions)} rows has more than one caption. "
+                f"{rows.path}: --references all, but none of {len(captions)} rows, from all over it, has more than one caption. "
                 "Join the rows of an image by narvl group, or leave the flag out."
             )
         if several and not self.all_references():
             logger.warning(
-                "%s: %d of the first %d rows have several captions, of which the first alone is learned; --references "
+                "%s: %d of %d rows, from all over it, have several captions, of which the first alone is learned; --references "
                 "all learns all of them",
                 *(rows.path, several, len(captions)),
             )

@@ -86,7 +86,7 @@ def searches(draw: st.DrawFn) -> dict[str, Any]:
         "len_penalty": draw(st.sampled_from([1.0, 0.4, 2.0])),
         "unk_penalty": draw(st.sampled_from([0.0, 1.5])),
         "temperature": draw(st.sampled_from([1.0, 0.6, 2.5])),
-        "no_repeat_ngram_size": draw(st.sampled_from([0, 0, 2, 3])),
+        "no_repeat_ngram_size": draw(st.sampled_from([0, 0, 1, 2, 3])),
     }
 
 

@@ -268,7 +268,7 @@ class TestNGramBlocking:
         grams = [tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)]
         return len(grams) - len(set(grams))
 
-    @pytest.mark.parametrize("size", [2, 3])
+    @pytest.mark.parametrize("size", [1, 2, 3])
     def test_no_ngram_is_said_twice(
         self, model: Any, dictionary: Dictionary, net_input: dict[str, Tensor], size: int
     ) -> None:

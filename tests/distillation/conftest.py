@@ -17,7 +17,8 @@ def block() -> Callable[..., str]:
 
     def make(row: int, text: str = "a dog", scores: Sequence[float] = (-1.0, -0.5)) -> str:
         mean = sum(scores) / len(scores)
-        head = f"S-{row}\twhat?\nT-{row}\ta cat\nH-{row}\t{mean}\t12 34\nD-{row}\t{mean}\t {text}\n"
+        tokens = " ".join("12" for _ in scores[1:])  # the last score is the end's
+        head = f"S-{row}\twhat?\nT-{row}\ta cat\nH-{row}\t{mean}\t{tokens}\nD-{row}\t{mean}\t {text}\n"
         return f"{head}P-{row}\t{' '.join(f'{score:.4f}' for score in scores)}\n"
 
     return make

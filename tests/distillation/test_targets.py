@@ -205,7 +205,7 @@ def test_probabilities_are_needed_only_where_they_are_used(questions: Callable, 
     results.write_text("D-0\t-0.5\tyes\n")
     write_targets(out, [results])
     for choices in (Choices(confidence=True), Choices(min_confidence=0.1)):
-        with pytest.raises(DataError, match=r"teacher.tsv, row 1: the results have no P- line"):
+        with pytest.raises(DataError, match=r"teacher.tsv, row 1: the results tell no probability of the text"):
             write_targets(out, [results], choices)
 
 

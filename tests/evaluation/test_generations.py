@@ -14,7 +14,7 @@ def block(index: int, *hypotheses: str) -> str:
     """Write one row's lines as fairseq-generate does, best hypothesis first."""
     lines = [f"S-{index}\twhat does the image describe?", f"T-{index}\ta dog"]
     for rank, text in enumerate(hypotheses):
-        lines += [f"H-{index}\t-0.{rank + 1}\t12 34", f"D-{index}\t-0.{rank + 1}\t{text}", f"P-{index}\t-0.25 -0.50"]
+        lines += [f"H-{index}\t-0.{rank + 1}\t12", f"D-{index}\t-0.{rank + 1}\t{text}", f"P-{index}\t-0.25 -0.50"]
     return "\n".join(lines) + "\n"
 
 
@@ -31,6 +31,18 @@ def test_best_of_several_hypotheses_in_row_order(tmp_path):
     found = read_generations(write(tmp_path, text))
     assert found == {0: Generation("a dog", -0.1, -0.75), 2: Generation("a cat", -0.1, -0.75)}
     assert list(read_generations(tmp_path / "generate-test.txt")) == [0, 2]
+
+
+def test_scores_without_that_of_the_end_are_no_probability(tmp_path):
+    """A parallel model's are of each token's first query; only an autoregressive one's multiply to the text's."""
+    text = block(0, "a dog") + block(1, "a cat").replace("-0.25 -0.50", "-0.25") + block(2, "a cow")
+    path = write(tmp_path, text)
+    found = read_generations(path)
+    assert [found[row].log2_probability for row in range(3)] == [-0.75, None, -0.75]
+    with path.open("rb") as handle:
+        for entry in list(iterate_generations(handle, path)):
+            handle.seek(entry.begin)
+            assert next(iterate_generations(handle, path)).generation == entry.generation
 
 
 def test_order_of_batches_does_not_matter(tmp_path):
@@ -54,8 +66,8 @@ def test_entries_tell_where_their_lines_lie(tmp_path):
     with path.open("rb") as handle:
         entries = list(iterate_generations(handle, path))
     assert [(entry.row, entry.line, entry.generation.text) for entry in entries] == [(3, 5, "café"), (1, 13, "b")]
-    assert [raw[entry.begin : entry.end].count(b"\n") for entry in entries] == [2, 2]
-    assert all(raw[entry.begin : entry.end].startswith(b"D-%d\t" % entry.row) for entry in entries)
+    assert [raw[entry.begin : entry.end].count(b"\n") for entry in entries] == [3, 3]
+    assert all(raw[entry.begin : entry.end].startswith(b"H-%d\t" % entry.row) for entry in entries)
     with path.open("rb") as handle:
         handle.seek(entries[1].begin)
         again = next(iterate_generations(handle, path))
@@ -78,6 +90,8 @@ def test_an_empty_text_has_no_token_scores(tmp_path):
     results = tmp_path / "generate-test.txt"
     results.write_text("D-0\t0.0\t\nP-0\t\n")
     assert read_generations(results)[0].log2_probability == 0
+    results.write_text("H-0\t0.0\t\nD-0\t0.0\t\nP-0\t\n")
+    assert read_generations(results)[0].log2_probability is None
 
 
 @pytest.mark.parametrize("line", ["P-1\t-0.1", "P-0\tinf", "P-0\tx", "P-0 -0.1"])

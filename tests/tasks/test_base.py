@@ -99,6 +99,15 @@ class TestReferences:
         task.load_dataset("train")
         assert "have several captions, of which the first alone is learned" in caplog.text
 
+    def test_several_captions_may_come_late(self, scenes: Path, tmp_path: Path, build: Build) -> None:
+        from narvl.grouping import group_captions
+
+        group_captions(scenes, tmp_path / "grouped")
+        rows = [(folder / "train.tsv").read_text() for folder in (scenes, tmp_path / "grouped")]
+        (tmp_path / "train.tsv").write_text("".join(rows))
+        task = build(tmp_path, "narvl_nano", "--bpe-dir", str(scenes), *FLAGS, "--references", "all")[0]
+        task.load_dataset("train")
+
     def test_losses_of_one_target_are_refused(self, scenes: Path, build: Build) -> None:
         with pytest.raises(UsageError, match="--references all: --criterion label_smoothed_cross_entropy learns from"):
             build(scenes, "ofa_nano", *FLAGS, "--references", "all")
