@@ -65,13 +65,13 @@ class CaptioningTask(VisionLanguageTask):
         several = sum(number > 1 for number in captions)
         if captions and self.all_references() and not several:
             raise UsageError(
-                f"{rows.path}: --references all, but none of {len(captions)} rows, from all over it, has more than one caption. "
-                "Join the rows of an image by narvl group, or leave the flag out."
+                f"{rows.path}: --references all, but none of {len(captions)} rows from all over it has more than one "
+                "caption. Join the rows of an image by narvl group, or leave the flag out."
             )
         if several and not self.all_references():
             logger.warning(
-                "%s: %d of %d rows, from all over it, have several captions, of which the first alone is learned; --references "
-                "all learns all of them",
+                "%s: %d of %d rows from all over it have several captions, of which the first alone is learned; "
+                "--references all learns all of them",
                 *(rows.path, several, len(captions)),
             )
 
