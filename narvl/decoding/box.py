@@ -24,7 +24,7 @@ def most_probable_boxes(log_probs: Tensor, first_bin: int, num_bins: int) -> lis
         num_bins: number of bins, at least 2.
 
     Returns:
-        Four bins a sample, the left below the right one and the top below the bottom one.
+        Four bins a sample, on the host, the left below the right one and the top below the bottom one.
     """
     bins = log_probs[:, :COORDINATES, first_bin : first_bin + num_bins]
     begin, end = bins[:, :2], bins[:, 2:]  # (B, 2, bins): left and top, right and bottom
@@ -32,5 +32,5 @@ def most_probable_boxes(log_probs: Tensor, first_bin: int, num_bins: int) -> lis
     last = (best_begin[..., :-1] + end[..., 1:]).argmax(dim=-1) + 1
     first = its_bin.gather(-1, (last - 1).unsqueeze(-1)).squeeze(-1)
     chosen = torch.cat([first, last], dim=1)  # (B, 4)
-    scores = bins.gather(2, chosen.unsqueeze(2)).squeeze(2)
-    return [Decoded(tokens, values) for tokens, values in zip(chosen + first_bin, scores, strict=True)]
+    scores = bins.gather(2, chosen.unsqueeze(2)).squeeze(2).cpu()
+    return [Decoded(tokens, values) for tokens, values in zip((chosen + first_bin).cpu(), scores, strict=True)]

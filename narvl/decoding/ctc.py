@@ -48,9 +48,10 @@ def greedy(log_probs: Tensor, blank: int, eos: int, merge: bool = True) -> list[
         merge: see ``collapse_mask``.
 
     Returns:
-        B outputs.
+        B outputs, on the host.
     """
-    best, classes = log_probs.max(dim=-1)
+    # On the host what is kept is known at once; on a device every row would wait for it.
+    best, classes = (part.cpu() for part in log_probs.max(dim=-1))
     keep = collapse_mask(classes, blank, merge)
     ended = (classes.eq(eos) & keep).cumsum(dim=-1) > 0
     keep &= ~ended

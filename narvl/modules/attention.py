@@ -149,13 +149,8 @@ class Run(NamedTuple):
     length: int
 
 
-def padded_runs(padding: Tensor) -> list[Run]:
-    """Find the runs of equally long samples in a right-padded batch.
-
-    Args:
-        padding: (B, L), True at padding, at each row's end alone.
-    """
-    lengths = (~padding).sum(dim=1).tolist()
+def padded_runs(lengths: Sequence[int]) -> list[Run]:
+    """Find the runs of equally long samples in a right-padded batch, from each sample's length."""
     return [Run(len(list(run)), length) for length, run in itertools.groupby(lengths)]
 
 

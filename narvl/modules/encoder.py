@@ -135,6 +135,9 @@ class OFAEncoder(FairseqEncoder):
             UsageError: the image or the prompt is larger than the position tables.
         """
         assert patch_images is not None
+        # The forward pass's one wait for the device, while that has nothing to do yet.
+        unseen = torch.zeros_like(src_tokens[:, 0]) if patch_masks is None else 1 - patch_masks.long()
+        said, hidden = torch.stack([src_tokens.ne(self.padding_idx).sum(dim=1), unseen]).tolist()
         # fairseq-generate --fp16 halves the model, but not what it is fed.
         features = self.embed_images(patch_images.to(self.embed_tokens.weight.dtype))
         height, width = features.shape[-2:]
@@ -142,19 +145,20 @@ class OFAEncoder(FairseqEncoder):
         self._check_size(height, width, length)
 
         text = self.embed_tokens(src_tokens) + self.type_embedding.weight[0]
-        image = self.image_proj(flatten_map(features)) + self.type_embedding.weight[1]
+        patch = self.image_proj(flatten_map(features)) + self.type_embedding.weight[1]
         x = torch.cat(
-            [self.dropout(self.patch_layernorm_embedding(image)), self.dropout(self.layernorm_embedding(text))], dim=1
+            [self.dropout(self.patch_layernorm_embedding(patch)), self.dropout(self.layernorm_embedding(text))], dim=1
         )
-        padding = self._padding(src_tokens, patch_masks, patches)
-        if padding is not None:
+        padding, runs = None, None
+        if min(said) < length or any(hidden):
+            image = unseen.bool().unsqueeze(1).expand(-1, patches)
+            padding = torch.cat([image, src_tokens.eq(self.padding_idx)], dim=1)
             x = x.masked_fill(padding.unsqueeze(-1), 0.0)
+            if not any(hidden):
+                runs = padded_runs([patches + tokens for tokens in said])
         embedded = x
 
         positions, bias_of = self._position_biases(height, width, length)
-        runs = None
-        if padding is not None and (patch_masks is None or bool(patch_masks.all())):
-            runs = padded_runs(padding)
 
         def run_layer(index: int, x: Tensor) -> Tensor:
             bias = bias_of(index)
@@ -238,12 +242,6 @@ class OFAEncoder(FairseqEncoder):
         else:
             image = self.embed_image_positions(image_positions(height, width, self.embed_image_positions.weight.device))
         return torch.cat([self.image_pos_ln(image), self.pos_ln(self.embed_positions.weight[:length])])
-
-    def _padding(self, src_tokens: Tensor, patch_masks: Tensor | None, patches: int) -> Tensor | None:
-        text = src_tokens.eq(self.padding_idx)
-        image = torch.zeros_like(text[:, :1]) if patch_masks is None else ~patch_masks.bool().unsqueeze(1)
-        padding = torch.cat([image.expand(-1, patches), text], dim=1)
-        return padding if bool(padding.any()) else None
 
     def _check_size(self, height: int, width: int, length: int) -> None:
         if max(height, width) > GRID:

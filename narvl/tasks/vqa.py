@@ -37,6 +37,8 @@ class VQATask(VisionLanguageTask):
     metric = "vqa_accuracy"
     texts = {"question": True, "objects": False}
     decoding = {"unnormalized": True}
+    #: The file read, and what is in it.
+    _candidates: tuple[Optional[str], Optional[Candidates]] = (None, None)
 
     def parse(self, fields: list[str], labelled: bool) -> Example:
         """Turn a row into an example (``narvl.data.vqa``)."""
@@ -59,7 +61,9 @@ class VQATask(VisionLanguageTask):
             return None
         if not self.cfg.candidates:
             raise UsageError(f"--candidate-search {self.candidate_search}: name the answers by --candidates FILE.")
-        return Candidates(read_candidates(self.cfg.candidates), self.vocabulary)
+        if self._candidates[0] != self.cfg.candidates:  # validation asks for every batch
+            self._candidates = self.cfg.candidates, Candidates(read_candidates(self.cfg.candidates), self.vocabulary)
+        return self._candidates[1]
 
     def all_references(self) -> bool:
         """Tell whether batches hold all answers of a row."""

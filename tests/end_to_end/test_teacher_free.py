@@ -80,7 +80,8 @@ def test_the_leads_of_the_ablation_train_to_their_end_and_are_decoded(
     leads = ROOT / "benchmarks" / "leads"
     shorter = tmp_path / "shorter"  # the same lead, in a training of two updates, and one beyond
     shorter.mkdir()
-    setting = f"import sys\nsys.path.insert(0, {str(leads)!r})\nimport progress\nprogress.SCENES_UPDATES = 2\nimport {lead}\n"
+    setting = f"import sys\nsys.path.insert(0, {str(leads)!r})\nimport progress\n"
+    setting += f"progress.SCENES_UPDATES = 2\nimport {lead}\n"
     (shorter / "__init__.py").write_text(setting)
     flags = (*REFERENCES, "--label-smoothing", 0)
     found = train(grouped, tmp_path, 3, *flags, "--user-dir", shorter)
