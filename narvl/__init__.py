@@ -5,11 +5,14 @@ Importing the package registers its models, criterions and tasks with fairseq (`
 
 import narvl.compat  # isort: skip  # before anything imports torchvision or loads a checkpoint
 from narvl import compat_training, criterions, models, tasks
+from narvl.errors import without_tracebacks as _without_tracebacks
 from narvl.models import narvl as _narvl
 from narvl.models import ofa as _ofa
 from narvl.tasks import captioning as _captioning
 from narvl.tasks import entailment as _entailment
 from narvl.tasks import grounding as _grounding
 from narvl.tasks import vqa as _vqa
+
+_without_tracebacks()
 
 __all__ = ["criterions", "models", "tasks"]

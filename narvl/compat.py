@@ -133,6 +133,7 @@ def _refuse_tasks_of_others() -> None:
     """
     from fairseq import checkpoint_utils, tasks
 
+    from narvl.data.vocabulary import BPE_FILES, find_bpe
     from narvl.errors import UsageError
 
     load = checkpoint_utils.load_model_ensemble_and_task
@@ -153,7 +154,16 @@ def _refuse_tasks_of_others() -> None:
                 raise UsageError(
                     f"{first}: a checkpoint of another project. Give one of fairseq-train --user-dir narvl."
                 )
-            task = tasks.setup_task(state["cfg"].task, from_checkpoint=True)
+            settings = state["cfg"].task
+            if not (arg_overrides or {}).get("bpe_dir"):
+                told = str(settings.get("bpe_dir") or settings.get("data"))
+                settings.bpe_dir = find_bpe(first, told)
+                if settings.bpe_dir is None:
+                    raise UsageError(
+                        f"{first}: trained with the BPE files in {told}, which is neither here nor in a folder above the "
+                        f"checkpoint. Give --bpe-dir FOLDER, with {', '.join(BPE_FILES)}."
+                    )
+            task = tasks.setup_task(settings, from_checkpoint=True)
             state = state if len(filenames) == num_shards == 1 else None
         return load(filenames, arg_overrides, task, strict, suffix, num_shards, state)
 

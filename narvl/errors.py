@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import sys
+from pathlib import Path
+from types import TracebackType
 
 # What a terminal obeys instead of showing, and what no terminal can show: control characters but for line feed and tab,
 # Unicode's line separators, the marks that turn the direction of writing, half surrogates.
@@ -27,3 +31,19 @@ class DataError(_NamedError):
 
 class UsageError(_NamedError):
     """A flag or argument cannot be used. The message names it, the value seen and the fix."""
+
+
+def without_tracebacks() -> None:
+    """Let fairseq's commands end with such an error's message alone, as ours do; LOGLEVEL=DEBUG shows all of it."""
+    show = sys.excepthook
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        command = Path(sys.argv[0] if sys.argv else "")
+        is_fairseq_s = command.name.startswith("fairseq-") or command.parent.name == "fairseq_cli"
+        if not (isinstance(error, _NamedError) and is_fairseq_s) or logging.getLogger().isEnabledFor(logging.DEBUG):
+            return show(kind, error, trace)
+        # From a data-loading worker the message comes at the end of its traceback.
+        message = str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip()
+        sys.stderr.write(f"{command.stem}: error: {message}\n")
+
+    sys.excepthook = tell

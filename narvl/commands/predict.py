@@ -65,10 +65,8 @@ def run(args: argparse.Namespace) -> None:
     task = predictor.task.columns
     if args.task not in (None, task):
         raise UsageError(f"--task {args.task}: the checkpoint {args.path} is for {task}. Give one for {args.task}.")
-    if args.draw and task != "grounding":
-        raise UsageError(f"--draw: the checkpoint is for {task}, which finds no boxes. Drop --draw.")
-    if args.draw and len({Path(name).stem for name in args.images}) < len(args.images):
-        raise UsageError(f"--draw {args.draw}: two images have the same name. Rename one, or draw them in runs apart.")
+    if args.draw:
+        _check_draw(args, task)
     prompt = predictor.task.prompt(_texts(args, predictor))
     generator = predictor.generator(**decoding_options(args))
     rows: list[dict[str, Any]] = []
@@ -84,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
             if tokens is not None:
                 rows[-1]["queries"] = tokens
             if args.draw and found["box"]:
-                _draw(image, found["box"], Path(args.draw), Path(name) if len(args.images) > 1 else None)
+                _draw(image, found["box"], _drawn(args, name))
             if not args.json:
                 text = _line(task, found) + ("" if tokens is None else f"\t{' '.join(tokens)}")
                 sys.stdout.write(f"{visible(name)}\t{text}\n" if len(args.images) > 1 else f"{text}\n")
@@ -137,13 +135,31 @@ def _line(task: str, found: dict[str, Any]) -> str:
     return " ".join(map(str, found["box"])) if found["box"] else f"no box; the model said {found['said']!r}"
 
 
-def _draw(image: Image, box: list[float], out: Path, name: Path | None) -> None:
-    """Write an image with its box; into the folder ``out`` under the image's own name, if one is given."""
+def _check_draw(args: argparse.Namespace, task: str) -> None:
+    """Check, before anything is decoded, that boxes can be drawn and that no image is lost by it."""
+    from narvl.errors import UsageError
+
+    if task != "grounding":
+        raise UsageError(f"--draw: the checkpoint is for {task}, which finds no boxes. Drop --draw.")
+    if len({Path(name).stem for name in args.images}) < len(args.images):
+        raise UsageError(f"--draw {args.draw}: two images have the same name. Rename one, or draw them in runs apart.")
+    images = {Path(name).resolve() for name in args.images}
+    for name in args.images:
+        if _drawn(args, name).resolve() in images:
+            raise UsageError(f"--draw {args.draw}: {_drawn(args, name)} is an image that you give. Give another place.")
+
+
+def _drawn(args: argparse.Namespace, name: str) -> Path:
+    """Return the file for an image with its box: one alone is named by ``--draw``, several lie in that folder."""
+    return Path(args.draw) if len(args.images) == 1 else Path(args.draw) / f"{Path(name).stem}.png"
+
+
+def _draw(image: Image, box: list[float], path: Path) -> None:
+    """Write an image with its box."""
     from PIL import ImageDraw
 
     from narvl.errors import UsageError
 
-    path = out if name is None else out / f"{name.stem}.png"
     drawn = image.copy()
     width = max(1, round(max(image.size) / 200))
     pen = ImageDraw.Draw(drawn)

@@ -27,6 +27,21 @@ _ADDED = re.compile(r"<mask>|<(?:code|bin)_[0-9]+>")
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
 
 
+def find_bpe(checkpoint: str | Path, told: str) -> Path | None:
+    """Find the BPE files that a checkpoint was trained with, from whatever folder one asks.
+
+    Args:
+        checkpoint: the file.
+        told: their folder as the training was told: often relative to where it was started, which mostly is a folder
+            above the checkpoint.
+
+    Returns:
+        The folder; None where it is not there.
+    """
+    places = (base / told for base in (Path(), *Path(checkpoint).absolute().parents))
+    return next((folder for folder in places if all((folder / name).is_file() for name in BPE_FILES)), None)
+
+
 class SymbolBPE(GPT2BPE):
     """GPT-2's BPE, with the symbols that are no text (``<bin_7>``, fillers) left as they are.
 

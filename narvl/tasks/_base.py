@@ -136,6 +136,8 @@ class VisionLanguageTask(GuardedTask):
 
     def __init__(self, cfg: VisionLanguageConfig) -> None:
         super().__init__(cfg)
+        if not cfg.bpe_dir and not Path(cfg.data).is_dir():
+            raise UsageError(f"{cfg.data}: no such folder. Give the data: train.tsv, valid.tsv and the BPE files.")
         self.vocabulary = Vocabulary(cfg.bpe_dir or cfg.data, cfg.code_dict_size, cfg.num_bins)
         self.frame = self.build_frame()
         self.make_sample = SampleMaker(self.vocabulary, cfg.patch_image_size, self.frame, self.all_references())

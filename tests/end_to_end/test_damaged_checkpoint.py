@@ -199,7 +199,7 @@ def test_the_death_of_a_worker_ends_the_training(
     assert process.returncode == 1
     last = errors.strip().splitlines()[-1]
     assert last.startswith(
-        "narvl.errors.UsageError: --num-workers: a data-loading worker died, most likely for its memory"
+        "fairseq-train: error: --num-workers: a data-loading worker died, most likely for its memory"
     )
 
 
@@ -216,7 +216,7 @@ def test_a_full_disk_ends_the_training_with_a_word(command: list, run: Callable,
     limited = ["bash", "-c", f'ulimit -f {kilobytes} && exec "$@"', "bash", *command]
     done = run(*limited, run_folder, "--max-update", UPDATES + 1, fails=True)
     assert done.status == 1
-    assert done.last_line.startswith(f"narvl.errors.UsageError: {run_folder}")
+    assert done.last_line.startswith(f"fairseq-train: error: {run_folder}")
     assert "the checkpoint cannot be written (File too large). The earlier one is as it was" in done.last_line
     assert path.read_bytes() == before
     assert not list(run_folder.glob("*.tmp"))
