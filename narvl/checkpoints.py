@@ -183,6 +183,8 @@ def _brief(error: Exception) -> str:
 
 def _advice(path: Path) -> str:
     """Name the newest other checkpoint of a folder that can be read, and say what to do."""
+    if path.suffix != ".pt":  # somebody's photo, given in its place
+        return "Give a checkpoint of fairseq-train, such as SAVE_DIR/checkpoint_best.pt."
     for other in sorted(path.parent.glob("*.pt"), key=_modified, reverse=True):
         if other.name != path.name:
             with contextlib.suppress(_Unreadable, DataError):

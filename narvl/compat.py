@@ -160,8 +160,8 @@ def _refuse_tasks_of_others() -> None:
                 settings.bpe_dir = find_bpe(first, told)
                 if settings.bpe_dir is None:
                     raise UsageError(
-                        f"{first}: trained with the BPE files in {told}, which is neither here nor in a folder above the "
-                        f"checkpoint. Give --bpe-dir FOLDER, with {', '.join(BPE_FILES)}."
+                        f"{first}: trained with the BPE files in {told}, which is neither here nor in a folder above "
+                        f"the checkpoint. Give --bpe-dir FOLDER, with {', '.join(BPE_FILES)}."
                     )
             task = tasks.setup_task(settings, from_checkpoint=True)
             state = state if len(filenames) == num_shards == 1 else None

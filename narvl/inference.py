@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ from fairseq import checkpoint_utils, utils
 from PIL import Image
 from torch import Tensor
 
+from narvl.data.boxes import parse_fractions, to_pixels
+from narvl.data.image import read_image, to_rgb
 from narvl.data.sample import Example, collate
+from narvl.decoding.options import PREDICTION
 from narvl.errors import DataError, UsageError
+from narvl.evaluation.grounding import is_valid
 from narvl.models._precision import set_precision
 from narvl.models.narvl import NARVLModel
 from narvl.models.ofa import OFAModel
@@ -33,10 +38,12 @@ class Answer:
         score: to compare answers of one model, in nats. Beam search: the text's log-probability, of answers to
             questions and hypotheses whole, otherwise divided by its length. A parallel model: the mean of its tokens'
             log-probabilities; with CTC beam search the text's log-probability.
+        box: grounding: left, top, right and bottom in pixels; None where the text is no box.
     """
 
     text: str
     score: float
+    box: list[float] | None = None
 
 
 class Predictor:
@@ -55,6 +62,8 @@ class Predictor:
     def __init__(
         self, path: str | Path, bpe_dir: str | None = None, cpu: bool = False, precision: str = "float32"
     ) -> None:
+        if Path(path).is_dir():
+            raise UsageError(f"--path {path}: a folder. Give a checkpoint in it, such as {path}/checkpoint_best.pt.")
         if not Path(path).is_file():
             raise UsageError(f"--path {path}: no such checkpoint. Train one, or give another file.")
         overrides = {} if bpe_dir is None else {"bpe_dir": bpe_dir}
@@ -67,6 +76,50 @@ class Predictor:
         self.model: OFAModel = models[0].to(self.device)
         set_precision(self.model, precision)
         self.model.make_generation_fast_()
+
+    def __call__(self, image: str | Path | Image.Image, **texts: str) -> Answer:
+        """Answer about one image, as ``narvl predict`` does.
+
+        Args:
+            image: a file, or a pillow image of any mode.
+            texts: what the task asks beside it: ``question=`` (vqa), ``text=`` (grounding), ``hypothesis=``
+                (entailment); nothing for captioning.
+
+        Raises:
+            DataError: the image cannot be used.
+            UsageError: a text is missing, or of another task.
+        """
+        picture = to_rgb(image) if isinstance(image, Image.Image) else read_image(image)
+        prompt = self.prompt(texts)
+        [answer] = self.answer(self._generator, self.batch([picture], [prompt]))
+        return replace(answer, box=self.box(answer.text, picture))
+
+    @functools.cached_property
+    def _generator(self) -> Any:
+        return self.generator(None, **PREDICTION)
+
+    def prompt(self, texts: Mapping[str, str]) -> str:
+        """Write the prompt of the checkpoint's task from texts named as in ``__call__``.
+
+        Raises:
+            UsageError: a text is missing, or of another task.
+        """
+        task = self.task
+        takes = ", ".join(f"--{name}" for name in task.texts) or "none of these flags"
+        for name in texts:
+            if name not in task.texts:
+                raise UsageError(f"--{name}: the checkpoint is for {task.columns}, which takes {takes}. Drop --{name}.")
+        for name, needed in task.texts.items():
+            if needed and name not in texts:
+                raise UsageError(f"--{name} is missing: the checkpoint is for {task.columns}. Add --{name} TEXT.")
+        return task.prompt(texts)
+
+    def box(self, text: str, image: Image.Image) -> list[float] | None:
+        """Return the box that a text says, in the image's pixels; None where it says none, or the task has none."""
+        fractions = parse_fractions(text) if self.task.columns == "grounding" else None
+        if fractions is None or not is_valid(fractions):
+            return None
+        return [round(value, 1) for value in to_pixels(fractions, image.width, image.height)]
 
     @property
     def parallel(self) -> bool:

@@ -14,6 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 load_recipe "$1" "${@:6}"
 checkpoint_path=$2 data=$3 split=$4 out=$5
 shift 5
+[[ -f $data/$split.tsv ]] || die "SPLIT $split: no such file $data/$split.tsv. The order is RECIPE CHECKPOINT DATA SPLIT OUT."
 # Of the log, warnings alone: fairseq writes its whole configuration to the terminal otherwise.
 export LOGLEVEL=${LOGLEVEL:-WARNING}
 # Left alone on a machine with several GPUs, fairseq-generate decodes the first GPU's share of the rows, and no more.

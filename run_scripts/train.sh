@@ -24,6 +24,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 load_recipe "$1" "${@:4}"
 data=$2 save_dir=$3
+[[ ! -e $save_dir || -d $save_dir ]] || die "SAVE_DIR $save_dir: a file. Give a folder; the order is RECIPE DATA SAVE_DIR."
 shift 3
 count_processes
 processes=$((nnodes * nproc))

@@ -23,9 +23,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def add_decoding_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of beam search."""
+    from narvl.decoding.options import PREDICTION
+
     group = parser.add_argument_group("autoregressive models")
-    group.add_argument("--beam", type=int, default=5, metavar="N", help="hypotheses kept in beam search")
-    group.add_argument("--max-len-b", type=int, default=40, metavar="N", help="longest output, in tokens")
+    beam, longest = PREDICTION["beam"], PREDICTION["max_len_b"]
+    group.add_argument("--beam", type=int, default=beam, metavar="N", help="hypotheses kept in beam search")
+    group.add_argument("--max-len-b", type=int, default=longest, metavar="N", help="longest output, in tokens")
     group.add_argument(
         "--no-repeat-ngram-size",
         type=int,

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from narvl.inference import Predictor
-
 HELP = "caption images, answer questions, find things, judge hypotheses"
+_SAYS = {"captioning": "caption"}  # what an answer is called
 TASKS = ("captioning", "vqa", "grounding", "entailment")
 
 
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"--task {args.task}: the checkpoint {args.path} is for {task}. Give one for {args.task}.")
     if args.draw:
         _check_draw(args, task)
-    prompt = predictor.task.prompt(_texts(args, predictor))
+    prompt = predictor.prompt(_texts(args))
     generator = predictor.generator(**decoding_options(args))
     rows: list[dict[str, Any]] = []
     for start in tqdm(range(0, len(args.images), args.batch_size), desc=task, unit="batch", disable=None):
@@ -77,7 +76,9 @@ def run(args: argparse.Namespace) -> None:
         answers = predictor.answer(generator, batch)
         queries = predictor.say_queries(batch) if args.show_queries else [None] * len(names)
         for name, image, answer, tokens in zip(names, images, answers, queries, strict=True):
-            found = _found(task, answer.text, image)
+            found: dict[str, Any] = {_SAYS.get(task, "answer"): answer.text}
+            if task == "grounding":
+                found = {"box": predictor.box(answer.text, image), "said": answer.text}
             rows.append({"image": visible(name), **found, "score": answer.score})
             if tokens is not None:
                 rows[-1]["queries"] = tokens
@@ -91,10 +92,8 @@ def run(args: argparse.Namespace) -> None:
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
 
 
-def _texts(args: argparse.Namespace, predictor: Predictor) -> dict[str, str]:
-    """Collect the texts that were given, and check that they are those that the task takes."""
-    from narvl.errors import UsageError
-
+def _texts(args: argparse.Namespace) -> dict[str, str]:
+    """Collect the texts that were given."""
     flags = {
         "question": args.question,
         "objects": args.objects,
@@ -102,31 +101,7 @@ def _texts(args: argparse.Namespace, predictor: Predictor) -> dict[str, str]:
         "hypothesis": args.hypothesis,
         "caption": args.caption,
     }
-    given = {name: text for name, text in flags.items() if text is not None}
-    task = predictor.task
-    takes = ", ".join(f"--{name}" for name in task.texts) or "none of these flags"
-    for name in given:
-        if name not in task.texts:
-            raise UsageError(f"--{name}: the checkpoint is for {task.columns}, which takes {takes}. Drop --{name}.")
-    for name, needed in task.texts.items():
-        if needed and name not in given:
-            raise UsageError(f"--{name} is missing: the checkpoint is for {task.columns}. Add --{name} TEXT.")
-    return given
-
-
-def _found(task: str, text: str, image: Image) -> dict[str, Any]:
-    """Turn what the model said into what people want to know."""
-    from narvl.data.boxes import parse_fractions, to_pixels
-    from narvl.evaluation.grounding import is_valid
-
-    if task == "captioning":
-        return {"caption": text}
-    if task != "grounding":
-        return {"answer": text}
-    fractions = parse_fractions(text)
-    if fractions is None or not is_valid(fractions):
-        return {"box": None, "said": text}
-    return {"box": [round(value, 1) for value in to_pixels(fractions, image.width, image.height)], "said": text}
+    return {name: text for name, text in flags.items() if text is not None}
 
 
 def _line(task: str, found: dict[str, Any]) -> str:

@@ -15,6 +15,9 @@ from narvl.errors import UsageError
 #: To each option what it is where nobody gave it.
 DEFAULTS: dict[str, Any] = {entry.name: entry.default for entry in dataclasses.fields(GenerationConfig)}
 
+#: What beam search has unless told otherwise where one asks about an image: hypotheses kept, longest output in tokens.
+PREDICTION = {"beam": 5, "max_len_b": 40}
+
 #: Of a search, or of what is printed of one: nothing that decodes without a search has a use for them. Those that the
 #: recipes of both kinds of model share (``beam``, lengths, ``unnormalized``) are not among them.
 OF_A_SEARCH = (

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 #: The least confidence that is written: four digits, and never 0, which would take a row out of training unseen.
 LEAST_CONFIDENCE = 1e-4
+#: So many unusable texts, and no other, are not by chance.
+_NO_CHANCE = 10
 _TARGET_COLUMN = {"captioning": "caption", "vqa": "answers"}
 
 
@@ -109,6 +111,12 @@ def write_targets(out: str | Path, results: Sequence[str | Path] = (), choices: 
                     fields[column] = target
                     counts.written += 1
                     file.write("\t".join(fields) + "\n")
+    if counts.written == counts.human >= _NO_CHANCE:
+        partial.unlink()
+        raise DataError(
+            f"{out}: of the teacher's texts for {counts.human} rows not one can be a target. Decode them by a "
+            "checkpoint that was trained for the task."
+        )
     if not counts.written:
         partial.unlink()
         raise DataError(f"{rows.path}: none of its {len(rows)} rows has a target ({counts}). Lower --min-confidence.")

@@ -193,6 +193,9 @@ class VisionLanguageTask(GuardedTask):
 
     def load_dataset(self, split: str, combine: bool = False, task_cfg: Any = None, **unused: Any) -> None:
         """Open ``DATA/SPLIT.tsv`` (fairseq's hook; ``task_cfg`` is what a checkpoint was trained with)."""
+        learned = getattr(task_cfg, "_name", self.columns)
+        if learned != self.columns and learned in COLUMNS:
+            logger.warning("--task %s: the checkpoint was trained for %s; it may say nothing", self.columns, learned)
         trained = getattr(task_cfg, "patch_image_size", None)
         if trained not in (None, self.cfg.patch_image_size):
             logger.warning(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from narvl.data.vocabulary import BPE_FILES, Vocabulary
+from narvl.data.vocabulary import BPE_FILES, Vocabulary, find_bpe
 from narvl.errors import DataError, UsageError
 
 
@@ -19,6 +19,21 @@ def real(shared: Path) -> Vocabulary:
 @pytest.fixture(scope="module")
 def small(scenes: Path) -> Vocabulary:
     return Vocabulary(scenes, code_dict_size=3, num_bins=7)
+
+
+def test_the_files_of_a_checkpoint_are_found_from_any_folder(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = shutil.copytree(scenes, tmp_path / "project" / "data")
+    checkpoint = tmp_path / "project" / "runs" / "a" / "checkpoint.pt"
+    (tmp_path / "project" / "other").mkdir()
+    for folder in ("project", "project/other", "."):
+        monkeypatch.chdir(tmp_path / folder)
+        for told in ("data", str(data)):
+            found = find_bpe(checkpoint, told)
+            assert found is not None and found.samefile(data)
+    (data / "dict.txt").unlink()
+    assert find_bpe(checkpoint, "data") is None
 
 
 class TestRealVocabulary:

@@ -75,6 +75,14 @@ def test_an_answer_that_would_be_read_as_several_is_not_used(questions: Callable
     assert column(out, 3) == ["0.3|!+no&&0.9|!+human"]
 
 
+def test_a_teacher_that_says_nothing_is_refused(captions: Callable, block: Callable) -> None:
+    out = captions(12)
+    shards(out, {row: block(row, "") for row in range(12)}, 12)
+    with pytest.raises(DataError, match="of the teacher's texts for 12 rows not one can be a target"):
+        write_targets(out)
+    assert sorted(path.name for path in out.glob("train*")) == []
+
+
 def test_rows_that_nobody_has_a_target_for_are_dropped(questions: Callable, block: Callable) -> None:
     out = questions(2, answers="")
     shards(out, {0: block(0, ""), 1: block(1, "yes")}, 2)

@@ -238,6 +238,8 @@ def test_narvl_commands_tell_errors_in_one_line(
         ([*predict, checkpoint, tmp_path / "none.png"], tmp_path / "none.png", "no such image"),
         ([*predict, checkpoint, image, tmp_path / "half.png"], tmp_path / "half.png", "truncated"),
         ([*predict, checkpoint, tmp_path], tmp_path, "no such image"),
+        ([*predict, image, checkpoint], f"--path {image}", "Give a checkpoint of fairseq-train"),
+        ([*predict, tmp_path, image], f"--path {tmp_path}: a folder"),
         ([*predict, tmp_path / "none.pt", image], "--path", tmp_path / "none.pt", "no such checkpoint"),
         ([*predict, tmp_path / "garbage.pt", image], "--path", tmp_path / "garbage.pt"),
         ([*predict, checkpoint, image, "--bpe-dir", moved], f"--bpe-dir {moved}"),

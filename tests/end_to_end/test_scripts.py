@@ -45,6 +45,17 @@ def test_a_script_explains_itself(script: Script, name: str) -> None:
     assert script(name, status=2).stdout == text
 
 
+def test_arguments_in_another_order_are_told(script: Script, scenes: Path, tmp_path: Path) -> None:
+    file = tmp_path / "photo.png"
+    file.touch()
+    said = script("train", "captioning/narvl_nano", scenes, file, status=2).stderr
+    assert said == f"train.sh: SAVE_DIR {file}: a file. Give a folder; the order is RECIPE DATA SAVE_DIR.\n"
+    for name in ("generate", "evaluate"):
+        said = script(name, "captioning/narvl_nano", "x.pt", scenes, tmp_path / "out", "test", status=2).stderr
+        assert said.startswith(f"generate.sh: SPLIT {tmp_path}/out: no such file ")
+        assert not (tmp_path / "out").exists()
+
+
 def dry(script: Script, *words: object, **variables: object) -> tuple[list[str], list[str]]:
     """The plan, if any, and the command that train.sh would run."""
     *plan, command = script("train", *words, DRY_RUN=1, **variables).stdout.splitlines()

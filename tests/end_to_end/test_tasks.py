@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from narvl.data.tsv import COLUMNS
+from narvl.errors import UsageError
+from narvl.inference import Predictor
 from narvl.scenes.write import Plan, write_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +106,26 @@ def test_boxes_are_drawn(quick: Callable, tmp_path: Path) -> None:
     with Image.open(tmp_path / "new" / "box.png") as drawn:
         assert drawn.size == (120, 40)
         assert drawn.convert("RGB").getcolors() != [(120 * 40, (255, 255, 255))]
+    ask_in_python = Predictor(model / "checkpoint_last.pt", cpu=True)
+    said = ask_in_python(images[0], text="the ring")
+    assert said.box == answer["box"] and said.text == answer["said"] and said.score == pytest.approx(answer["score"])
+    assert ask_in_python(Image.new("L", (120, 40), 255), text="the ring") == said  # of any mode
+    with pytest.raises(UsageError, match="--text is missing"):
+        ask_in_python(images[0])
+    with pytest.raises(UsageError, match="--question: the checkpoint is for grounding, which takes --text"):
+        ask_in_python(images[0], question="what?")
+    state = torch.load(model / "checkpoint_last.pt", weights_only=True)
+    for told in ("data", "elsewhere"):  # as one who trains in the folder above says it
+        state["cfg"]["task"]["data"] = told
+        torch.save(state, model / f"{told}.pt")
+    assert Predictor(model / "data.pt", cpu=True)(images[0], text="the ring") == said
+    with pytest.raises(UsageError, match=r"elsewhere\.pt: trained with the BPE files in elsewhere, .* Give --bpe-dir"):
+        Predictor(model / "elsewhere.pt", cpu=True)
+    before = [image.read_bytes() for image in images]
+    for draw, given in ((images[0], images[:1]), (tmp_path, images)):
+        refused = quick(*ask, "--draw", draw, *given, fails=True)
+        assert refused.last_line.endswith(f"{images[0]} is an image that you give. Give another place.")
+    assert [image.read_bytes() for image in images] == before
     quick(*ask, "--draw", tmp_path / "many", *images)
     assert {path.name for path in (tmp_path / "many").iterdir()} == {"wide.png", "tall.png"}
 

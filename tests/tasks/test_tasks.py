@@ -104,6 +104,14 @@ class TestEveryTask:
         assert task.dataset("challenge")[0].target.tolist() == [task.target_dictionary.eos()]
 
 
+def test_a_checkpoint_of_another_task_is_told(load: Build, caplog: pytest.LogCaptureFixture) -> None:
+    task, vqa_task = load("entailment")[0], load("vqa")[0]
+    task.load_dataset("valid", task_cfg=task.cfg)
+    assert "was trained for" not in caplog.text
+    task.load_dataset("valid", task_cfg=vqa_task.cfg)
+    assert "--task entailment: the checkpoint was trained for vqa" in caplog.text
+
+
 class TestCandidates:
     """``--candidate-search``: what an autoregressive model may answer, and how it finds it."""
 
