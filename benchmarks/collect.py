@@ -53,14 +53,10 @@ def quickstart(run: Path) -> None:
 
 
 def photos(run: Path) -> None:
-    """Collect the photos learned by heart, and the test scores."""
-    for name, source, log in (
-        ("photos_memorised", "memorised", "fifty_run"),
-        ("photos_scores", "scores", "all_run"),
-    ):
-        record = read(run / f"{source}.json")
-        record["provenance"]["seed"] = seed_of(run / log / "train.log")
-        write(name, record)
+    """Collect the photos learned by heart."""
+    record = read(run / "memorised.json")
+    record["provenance"]["seed"] = seed_of(run / "fifty_run" / "train.log")
+    write("photos_memorised", record)
 
 
 def precision(run: Path) -> None:

@@ -72,17 +72,14 @@ def quickstart_time() -> str:
 
 
 def photos() -> str:
-    """Build the table of the runs on real photos."""
-    by_heart, scores = read("photos_memorised"), read("photos_scores")
-    metrics = {name: value for name, value in scores["metrics"].items() if value is not None}
-    cells = [[name, f"{100 * value:.1f}"] for name, value in metrics.items()]
+    """Tell what was learned from real photos."""
+    by_heart, ways = read("photos_memorised"), read("photos_references")["models"].values()
+    ciders = [100 * way["metrics"]["CIDEr"] for way in ways]
     return (
         f"Real photos, GPT-2's BPE, nano size, from scratch: trained on {by_heart['captions']} photos with one caption "
-        f"each, NARVL gives {by_heart['same']} of them back word for word. Trained on all photos with all their "
-        "captions, too few and too briefly for a general captioner, its test figures (times 100) are:\n\n"
-        + tabulate(cells, headers=["metric", "test"], tablefmt="github")
-        + "\n\n"
-        + source("photos_scores", scores)
+        f"each, NARVL gives {by_heart['same']} of them back word for word. Trained on all photos, too few for a "
+        f"general captioner, CIDEr on test photos is {min(ciders):.1f} to {max(ciders):.1f}, by the way to learn: see "
+        f"[docs/references.md](docs/references.md#real-photos).\n\n{source('photos_memorised', by_heart)}"
     )
 
 
