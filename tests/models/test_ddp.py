@@ -37,6 +37,8 @@ def process_group() -> Iterator[None]:
         ("narvl_nano", (*FEW, "--intermediate-layers", "1", "--self-conditioned-layers", "1")),
         ("narvl_nano", (*FEW, "--checkpoint-activations")),
         ("narvl_nano", (*FEW, "--freeze-embedding", "--freeze-resnet")),
+        ("narvl_nano", (*FEW, "--decoder-input", "encoder")),
+        ("narvl_nano", (*FEW, "--batch-norm", "frozen", "--encoder-drop-path-rate", "0.5", "--decoder-drop-path-rate", "0.5")),
         ("ofa_nano", ()),
         ("ofa_nano", ("--freeze-embedding",)),
     ],
