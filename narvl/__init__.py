@@ -3,7 +3,8 @@
 Importing the package registers its models, criterions and tasks with fairseq (``--user-dir narvl``).
 """
 
-import narvl.compat  # isort: skip  # before anything imports torchvision or loads a checkpoint
+import narvl.compat  # isort: skip  # before anything imports torchvision
+import narvl.compat_checkpoints  # isort: skip  # before anything loads a checkpoint
 from narvl import compat_training, criterions, models, tasks
 from narvl.errors import without_tracebacks as _without_tracebacks
 from narvl.models import narvl as _narvl

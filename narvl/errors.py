@@ -18,6 +18,11 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says."""
+    return str(error).partition("\n")[0]
+
+
 class _NamedError(ValueError):
     """Its message may quote data and file names from anywhere: it is made fit for a terminal and a log."""
 

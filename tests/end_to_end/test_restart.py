@@ -94,6 +94,21 @@ def test_patience_is_counted_across_restarts(
     assert validations("--max-update", 6, "--reset-meters") == ["6"]
 
 
+def test_a_folder_that_another_run_has_used_is_named(
+    quick: Callable, make_data: Callable, rows: list, train_flags: list, tmp_path: Path
+) -> None:
+    data, moved = (make_data(tmp_path / name, train=rows[:4], valid=rows[4:6]) for name in ("data", "moved"))
+    length = ["--batch-size", 4, "--optimizer", "sgd", "--lr", 0.001, "--save-dir", tmp_path / "run"]
+    parallel = ["--arch", "narvl_nano", "--criterion", "query_ctc"]
+    autoregressive = ["--arch", "ofa_nano", "--criterion", "label_smoothed_cross_entropy"]
+    quick("fairseq-train", data, *train_flags, *length, *parallel, "--max-update", 1)
+    refused = quick("fairseq-train", data, *train_flags, *length, *autoregressive, "--max-update", 2, fails=True)
+    said = "the training there is of --arch narvl_nano, and this one of ofa_nano. Give another folder"
+    assert f"--save-dir {tmp_path / 'run'}: {said}" in refused.last_line
+    goes_on = quick("fairseq-train", moved, *train_flags, *length, *parallel, "--max-update", 2)
+    assert f"begun with the data in {data}, this goes on with {moved}" in goes_on.out + goes_on.err
+
+
 def test_a_run_killed_while_it_copies_a_checkpoint_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,7 +38,10 @@ def process_group() -> Iterator[None]:
         ("narvl_nano", (*FEW, "--checkpoint-activations")),
         ("narvl_nano", (*FEW, "--freeze-embedding", "--freeze-resnet")),
         ("narvl_nano", (*FEW, "--decoder-input", "encoder")),
-        ("narvl_nano", (*FEW, "--batch-norm", "frozen", "--encoder-drop-path-rate", "0.5", "--decoder-drop-path-rate", "0.5")),
+        (
+            "narvl_nano",
+            (*FEW, "--batch-norm", "frozen", "--encoder-drop-path-rate", "0.5", "--decoder-drop-path-rate", "0.5"),
+        ),
         ("ofa_nano", ()),
         ("ofa_nano", ("--freeze-embedding",)),
     ],
