@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from pathlib import Path
 
 from narvl.commands.scoring import captioning, entailment, grounding, vqa
 from narvl.commands.scoring._outcome import TaskScorer, write_json
@@ -36,10 +38,11 @@ def run(args: argparse.Namespace) -> None:
 
     Raises:
         DataError: results or data cannot be used.
-        UsageError: a file cannot be written, or Java's tokenizer fails.
+        UsageError: the results are named after another split, a file cannot be written, or Java's tokenizer fails.
     """
     from narvl.provenance import provenance
 
+    _check_split(args)
     outcome = TASKS[args.score_task].score(args)
     sys.stdout.write(outcome.text)
     if args.json and outcome.figures is None:
@@ -47,3 +50,15 @@ def run(args: argparse.Namespace) -> None:
     elif args.json and outcome.figures is not None:
         record = {"task": args.score_task, "split": args.split, **outcome.figures, "provenance": provenance()}
         write_json(args.json, record, "--json")
+
+
+def _check_split(args: argparse.Namespace) -> None:
+    """Refuse results that are named after another split of the data: with as many rows, they would be scored."""
+    from narvl.errors import UsageError
+
+    named = re.fullmatch(r"generate-(.+)\.txt", Path(args.results).name)
+    if named and named[1] != args.split and (Path(args.data) / f"{named[1]}.tsv").is_file():
+        raise UsageError(
+            f"--results {args.results}: named after the split {named[1]}, and to be scored by {args.split}. Add "
+            f"--split {named[1]}, or rename the file."
+        )
