@@ -57,7 +57,9 @@ def _check_split(args: argparse.Namespace) -> None:
     from narvl.errors import UsageError
 
     named = re.fullmatch(r"generate-(.+)\.txt", Path(args.results).name)
-    if named and named[1] != args.split and (Path(args.data) / f"{named[1]}.tsv").is_file():
+    if named is None or named[1] == args.split:
+        return
+    if all((Path(args.data) / f"{split}.tsv").is_file() for split in (named[1], args.split)):
         raise UsageError(
             f"--results {args.results}: named after the split {named[1]}, and to be scored by {args.split}. Add "
             f"--split {named[1]}, or rename the file."

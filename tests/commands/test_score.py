@@ -50,9 +50,7 @@ def scenes(tmp_path):
 def test_results_of_another_split_are_refused(tmp_path, scenes):
     results = write_results(tmp_path, scenes)
     shutil.copy(tmp_path / "test.tsv", tmp_path / "valid.tsv")
-    with pytest.raises(
-        UsageError, match="generate-test.txt: named after the split test, and to be scored by valid. Add"
-    ):
+    with pytest.raises(UsageError, match="generate-test.txt: named after the split test, and to be scored by valid"):
         run("captioning", "--results", results, "--data", tmp_path, "--split", "valid")
     other = results.rename(tmp_path / "said.txt")
     run("captioning", "--results", other, "--data", tmp_path)
