@@ -64,6 +64,7 @@ class ParallelGenerator:
         sample: dict[str, Any],
         prefix_tokens: Tensor | None = None,
         constraints: Tensor | None = None,
+        outputs: Sequence[tuple[Tensor, dict[str, Any]]] = (),
     ) -> list[list[dict[str, Any]]]:
         """Decode a batch.
 
@@ -72,6 +73,7 @@ class ParallelGenerator:
             sample: the batch.
             prefix_tokens: not supported.
             constraints: not supported.
+            outputs: what the models gave for the batch, all V + 1 logits, where that is known already.
 
         Returns:
             For each row its hypotheses, the best first: ``tokens`` (ending in ``</s>``), ``score``,
@@ -89,10 +91,11 @@ class ParallelGenerator:
             raise UsageError("--prefix-size, --constraints: a parallel decoder takes neither. Drop them.")
         if len({model.alignment for model in models}) > 1:
             raise UsageError("--path: models of different --alignment cannot be averaged. Give one of them.")
-        outputs = [self._log_probs(model, sample["net_input"]) for model in models]
-        if len({output.shape for output in outputs}) > 1:
+        given = [self._said(logits, extra) for logits, extra in outputs]
+        parts = given or [self._log_probs(model, sample["net_input"]) for model in models]
+        if len({part.shape for part in parts}) > 1:
             raise UsageError("--path: models of different --num-queries cannot be averaged. Give one of them.")
-        log_probs = average(outputs)
+        log_probs = average(parts)
         _check_numbers(log_probs, sample)
         alignment = models[0].alignment
         if not self.beam:
@@ -131,10 +134,10 @@ class ParallelGenerator:
 
     def _log_probs(self, model: NARVLModel, net_input: dict[str, Tensor]) -> Tensor:
         """Compute log-probabilities (B, N, K + 1) of what may be said; tokens are columns until ``_hypothesis``."""
-        logits, extra = model(**net_input, vocabulary=self.vocabulary)
-        if extra["padding"] is not None:
-            logits = silence(logits, extra["padding"], logits.size(-1) - 1)
-        return torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+        return _normalised(*model(**net_input, vocabulary=self.vocabulary))
+
+    def _said(self, logits: Tensor, extra: dict[str, Any]) -> Tensor:
+        return _normalised(logits if self.vocabulary is None else self.vocabulary.select(logits), extra)
 
     def _column(self, symbol: int) -> int:
         return symbol if self.vocabulary is None else self.vocabulary.column(symbol)
@@ -148,6 +151,12 @@ class ParallelGenerator:
             "attention": None,
             "alignment": torch.empty(0),
         }
+
+
+def _normalised(logits: Tensor, extra: dict[str, Any]) -> Tensor:
+    if extra["padding"] is not None:
+        logits = silence(logits, extra["padding"], logits.size(-1) - 1)
+    return torch.log_softmax(logits, dim=-1, dtype=torch.float32)
 
 
 def _check_numbers(log_probs: Tensor, sample: dict[str, Any]) -> None:

@@ -79,6 +79,22 @@ class OutputVocabulary:
         else:
             weights = [table] if blank is None else [table, blank]
             logits = self._kept.get(table.data_ptr(), weights, lambda: self._layer(weights))(features)
+        return self._masked(logits)
+
+    def select(self, logits: Tensor) -> Tensor:
+        """Return the columns of a parallel model's logits over all V symbols and the blank, as ``logits`` gives them.
+
+        Args:
+            logits: (..., V + 1).
+
+        Returns:
+            (..., K + 1); -inf for what may not be said.
+        """
+        self.symbols = self.symbols.to(logits.device)
+        columns = torch.cat([self.symbols, self.symbols.new_tensor([logits.size(-1) - 1])])
+        return self._masked(logits.index_select(-1, columns))
+
+    def _masked(self, logits: Tensor) -> Tensor:
         if self._masks:
             self._forbidden = self._forbidden.to(logits.device)
             logits[..., : self.size].masked_fill_(self._forbidden, float("-inf"))

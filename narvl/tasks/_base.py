@@ -320,13 +320,18 @@ class VisionLanguageTask(GuardedTask):
         """Decode output tokens to text, as ``fairseq-generate`` does."""
         return self.build_bpe(None).decode(self.target_dictionary.string(tokens)).strip()
 
-    def measure(self, sample: dict[str, Any], model: Any) -> dict[str, Any]:
+    def measure(self, sample: dict[str, Any], model: Any, outputs: Sequence[Any]) -> dict[str, Any]:
         """Let the model answer a batch in validation; return the task's metric, summed, and the number of answers."""
         if self.cfg.no_valid_generation:
             return {}
-        alone = unwrap(model)
+        alone: Any = unwrap(model)
         generator = self.build_generator([alone], self.valid_options)
-        hypotheses = self.inference_step(generator, [alone], sample)
+        # A plugin's loss may ask the model otherwise than decoding does.
+        once = len(outputs) == 1 and len(outputs[0][0]) == len(sample["id"])
+        if once and isinstance(generator, ParallelGenerator):
+            hypotheses = generator.generate([alone], sample, outputs=outputs)
+        else:
+            hypotheses = self.inference_step(generator, [alone], sample)
         outputs = [self.decode(row[0]["tokens"]) for row in hypotheses]
         metric = self.score(sample["split"], sample["id"].tolist(), outputs)
         return {"metric_sum": metric, "metric_count": len(outputs)}

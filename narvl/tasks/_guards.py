@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from narvl.compat_training import STAND_IN, patience
 from narvl.errors import DataError, UsageError
+from narvl.models.ofa import unwrap
 
 logger = logging.getLogger(__name__)
 
@@ -111,11 +112,16 @@ class GuardedTask(FairseqTask):
         """
         if not sample:  # fairseq-validate passes on what --skip-bad-rows has left empty
             return torch.zeros(()), 0, {}
-        loss, size, log = super().valid_step(sample, model, criterion)
+        outputs: list[Any] = []
+        told = unwrap(model).register_forward_hook(lambda module, given, output: outputs.append(output))
+        try:
+            loss, size, log = super().valid_step(sample, model, criterion)
+        finally:
+            told.remove()
         value = float(log["loss"])
         if not math.isfinite(value) and STAND_IN not in sample:
             raise DataError(f"{self._name_rows([sample])}: the loss of this batch in validation is {value}. {_ADVICE}")
-        log.update(self.measure(sample, model))
+        log.update(self.measure(sample, model, outputs))
         return (loss, 0, count_out(log)) if STAND_IN in sample else (loss, size, log)
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
@@ -126,8 +132,14 @@ class GuardedTask(FairseqTask):
         """Go on with what a checkpoint holds (fairseq's hook)."""
         patience().update(best=state["best"], num_runs=state["num_runs"])
 
-    def measure(self, sample: dict[str, Any], model: Any) -> dict[str, Any]:
-        """Return what validation logs beside the loss, as sums over the batch."""
+    def measure(self, sample: dict[str, Any], model: Any, outputs: Sequence[Any]) -> dict[str, Any]:
+        """Return what validation logs beside the loss, as sums over the batch.
+
+        Args:
+            sample: the batch.
+            model: the model.
+            outputs: of its forward passes for the loss, which need no repeating.
+        """
         return {}
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:

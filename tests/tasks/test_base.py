@@ -168,6 +168,23 @@ class TestValidation:
         assert float(loss) > 0 and size > 0
         task.reduce_metrics([log], criterion)
 
+    @pytest.mark.parametrize("flags", [(), ("--ctc-beam", "3"), ("--decoder-input", "encoder")])
+    def test_a_parallel_model_is_asked_once(self, scenes: Path, build: Build, flags: tuple[str, ...]) -> None:
+        task, model, criterion = build(scenes, "narvl_nano", *FLAGS, *flags)
+        batch, asked = valid_batch(task, range(4)), []
+        generator = task.build_generator([model.eval()], task.valid_options)
+        said = generator.generate([model], batch)
+        with torch.no_grad():
+            again = generator.generate([model], batch, outputs=[model(**batch["net_input"])])
+        for row, other in zip(said, again, strict=True):
+            assert [found["tokens"].tolist() for found in other] == [found["tokens"].tolist() for found in row]
+            scores = ([float(found["score"]) for found in found_of] for found_of in (other, row))
+            assert next(scores) == pytest.approx(next(scores), abs=1e-5)
+        scored = task.score("valid", range(4), [task.decode(row[0]["tokens"]) for row in said])
+        model.register_forward_hook(lambda *given: asked.append(given))
+        log = task.valid_step(batch, model, criterion)[2]
+        assert log["metric_sum"] == pytest.approx(scored) and len(asked) == 1
+
     def test_rows_that_are_skipped_have_no_reference(self, scenes: Path, build: Build, tmp_path: Path) -> None:
         lines = (scenes / "valid.tsv").read_text().splitlines()
         fields = lines[1].split("\t")
