@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from narvl.cli import main
+from narvl.cli import COMMANDS, main
 from narvl.commands import ema
 
 LONG = "x" * 300
@@ -51,3 +51,18 @@ def test_what_the_system_refuses(
     monkeypatch.setattr(ema, "run", fail)
     assert main(["ema", "in.pt", "out.pt"]) == 2
     assert capsys.readouterr().err == f"narvl ema: error: {told} Give another path, or put this one right.\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_tells_each_default_once(command: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = capsys.readouterr().out
+    assert "(default: None)" not in told and "(default: False)" not in told
+    assert ") (default" not in " ".join(told.split())
+
+
+def test_a_description_s_table_stays_one(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    assert '\n  vqa          --question "what colour is the bus?"\n' in capsys.readouterr().out

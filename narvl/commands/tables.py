@@ -30,7 +30,6 @@ HELP = "the paper's tables and figures, from the runs behind them"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's arguments."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "tables", nargs="*", metavar="TABLE", help="tables to make, or all; without one they are listed"
     )
