@@ -15,7 +15,7 @@ from typing import Any
 #: The value of whatever could not be found out.
 UNKNOWN = "unknown"
 
-_GIT_TIMEOUT_S = 10
+_GIT_TIMEOUT_S = 60
 #: What commands write from figures: it changes no figure.
 _WRITTEN = ("results", "docs", "README.md")
 

@@ -150,7 +150,9 @@ def test_tables(tmp_path: Path) -> None:
 
 
 WRITER = (
-    "import time; file = open({!r}, 'wb', 0); file.write(b'x'); time.sleep(60 * {})\nwhile True: file.write(b'x' * 100)"
+    "import os, time; file = open({0!r}, 'wb', 0); file.write(b'x')\n"
+    "while not os.path.exists({0!r} + '.go'): time.sleep(0.01)\n"
+    "while True: file.write(b'x' * 100)"
 )
 PARENT = "import subprocess, sys; sys.exit(subprocess.run(['sleep', '60']).returncode and 3)"
 
@@ -158,10 +160,11 @@ PARENT = "import subprocess, sys; sys.exit(subprocess.run(['sleep', '60']).retur
 @pytest.mark.parametrize(("stop", "status"), [(KILL, -9), (TERMINATE, -15), (FULL_DISK, 1), (WORKER, 3)])
 def test_each_stop_stops(stop: str, status: int, tmp_path: Path) -> None:
     path = tmp_path / "file"
-    script = PARENT if stop == WORKER else WRITER.format(str(path), 0.01 if stop == FULL_DISK else 1)
+    script = PARENT if stop == WORKER else WRITER.format(str(path))
     running = Running([sys.executable, "-c", script])
     assert wait_until(lambda: running.workers() if stop == WORKER else path.is_file(), running)
     STOPS[stop](running, 900, random.Random(1))
+    (tmp_path / "file.go").touch()
     assert running.wait() == (status, False)
     if stop == FULL_DISK:
         assert "File too large" in running.lines[-1]

@@ -24,7 +24,7 @@ COMMANDS = {
     "fairseq-validate": fairseq_cli.validate.cli_main,
     "narvl": narvl.cli.main,
 }
-TIME_LIMIT = 120  # seconds
+TIME_LIMIT = 600  # seconds
 
 
 def run(argv: list[str], out: str, err: str) -> NoReturn:

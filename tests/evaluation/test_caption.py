@@ -183,4 +183,4 @@ def test_corpus_cider_is_fast():
     cider = CorpusCider(references)
     for index, texts in enumerate(references):
         cider.score(index, texts[0])
-    assert time.process_time() - start < 2  # 0.3 s where nothing else runs
+    assert time.process_time() - start < 10  # 0.3 s where nothing else runs

@@ -232,7 +232,7 @@ def test_map_in_order_works_in_parallel_and_reads_ahead_only_a_little() -> None:
             taken += 1
             yield taken
 
-    both = threading.Barrier(2, timeout=20)  # passes only if two calls run at the same time
+    both = threading.Barrier(2, timeout=120)  # passes only if two calls run at the same time
 
     def meet(item: int) -> int:
         both.wait()
