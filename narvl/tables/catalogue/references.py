@@ -122,6 +122,7 @@ LEADS = {
     "all, 5 codes": Way("narvl-references-codes", lead="codes"),
     "all, shortest first": Way("narvl-references-short-first", lead="short_first"),
     "all, pairs at the end": Way("narvl-references-bigrams", lead="bigrams"),
+    "all, intermediate, pairs at the end": Way("narvl-references-middle-bigrams", intermediate=True, lead="bigrams"),
 }
 #: To each row that is timed the start of its way to decode.
 _TIMED = {"AR": "AR beam 5, fairseq", _ONE: "parallel", _BEST: "parallel"}
