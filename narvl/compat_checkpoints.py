@@ -196,7 +196,7 @@ def _find_the_checkpoint_to_start_from() -> None:
 
         def read_the_same_run_s(path: str, *args: Any, **named: Any) -> Any:
             state = read(path, *args, **named)
-            if cfg.restore_file == _LAST and Path(path).parent == Path(cfg.save_dir):
+            if Path(path) == Path(cfg.save_dir) / _LAST.replace(".pt", f"{trainer.checkpoint_suffix}.pt"):
                 _check_run(state, trainer.cfg, cfg)
             return state
 

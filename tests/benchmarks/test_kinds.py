@@ -8,6 +8,7 @@ from pathlib import Path
 
 import kinds
 import pytest
+import records
 
 from narvl.data import entailment, vqa
 from narvl.data.boxes import to_fractions
@@ -46,8 +47,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_truth_and_nonsense(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kinds, "ROOT", tmp_path)
-    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(sys, "argv", ["kinds.py", str(runs)])
     kinds.main()
     record = json.loads((tmp_path / "results" / "kinds.json").read_text())
