@@ -1,4 +1,4 @@
-"""The maths of the leads: alignments to show, expected counts of pairs of tokens, the shortest references, codes."""
+"""The maths of the leads: alignments to show, the shortest references, codes."""
 
 from __future__ import annotations
 
@@ -95,72 +95,6 @@ def best_paths(log_probs: Tensor, target: Tensor, lengths: Tensor, blank: int) -
         state = state - step.gather(1, state)
         found.append(state)
     return states.gather(1, torch.cat(found[::-1], dim=1))
-
-
-def expected_pairs(probs: Tensor, first: Tensor, second: Tensor, blank: int) -> Tensor:
-    """Compute how often pairs of tokens are expected to be neighbours in the collapsed text.
-
-    After Shao and Feng, "Non-Monotonic Latent Alignments for CTC-Based Non-Autoregressive Machine Translation"
-    (NeurIPS 2022): the last query of a run of the first token, then blanks, then the first query of the second's run.
-
-    Args:
-        probs: (B, N, V + 1).
-        first: ids of the pairs' first tokens (B, M).
-        second: of their second tokens (B, M).
-        blank: index of the blank.
-
-    Returns:
-        (B, M).
-    """
-    between = _blanks_between(probs[:, :, blank])
-    queries = probs.size(1)
-    starts = probs.gather(2, first.unsqueeze(1).expand(-1, queries, -1))
-    ends = probs.gather(2, second.unsqueeze(1).expand(-1, queries, -1))
-    found = torch.einsum("bim,bij,bjm->bm", starts, between, ends)
-    # Equal tokens of neighbouring queries are one.
-    merged = (starts[:, :-1] * ends[:, 1:]).sum(1)
-    return torch.where(first == second, found - merged, found)
-
-
-def expected_all_pairs(probs: Tensor, blank: int) -> Tensor:
-    """Compute how many pairs of neighbours the collapsed text is expected to have, of all tokens (B,)."""
-    said = 1 - probs[:, :, blank]
-    found = torch.einsum("bi,bij,bj->b", said, _blanks_between(probs[:, :, blank]), said)
-    same = (probs[:, :-1] * probs[:, 1:]).sum(2) - probs[:, :-1, blank] * probs[:, 1:, blank]
-    return found - same.sum(1)
-
-
-def pair_f1(probs: Tensor, target: Tensor, lengths: Tensor, blank: int) -> Tensor:
-    """Compute the F1 of expected pairs of neighbours and those of a target.
-
-    Args:
-        probs: (B, N, V + 1).
-        target: token ids (B, L), right-padded, L at least 2.
-        lengths: their numbers (B,).
-        blank: index of the blank.
-
-    Returns:
-        (B,), from 0 to 1; 0 where a target has no pair.
-    """
-    first, second = target[:, :-1], target[:, 1:]
-    inside = torch.arange(1, target.size(1), device=target.device) < lengths.unsqueeze(1)
-    same = (first.unsqueeze(2) == first.unsqueeze(1)) & (second.unsqueeze(2) == second.unsqueeze(1))
-    same &= inside.unsqueeze(1)
-    times = same.sum(2)
-    once = inside & ~same.tril(-1).any(2)  # each kind of pair at its first place
-    matched = torch.minimum(expected_pairs(probs, first, second, blank), times.to(probs))
-    total = expected_all_pairs(probs, blank) + (lengths - 1).clamp(min=0)
-    return 2 * (matched * once).sum(1) / total.clamp(min=torch.finfo(probs.dtype).tiny)
-
-
-def _blanks_between(blanks: Tensor) -> Tensor:
-    """Return the probability that all queries between i and j say the blank (B, N, N); 0 unless i is before j."""
-    queries = blanks.size(1)
-    sums = F.pad(blanks.clamp(min=torch.finfo(blanks.dtype).tiny).log().cumsum(1), (1, 0))
-    # Of queries i + 1 to j - 1, by differences of the sums before each query.
-    logs = sums[:, :-1].unsqueeze(1) - sums[:, 1:].unsqueeze(2)
-    later = torch.ones(queries, queries, dtype=torch.bool, device=blanks.device).triu(1)
-    return logs.masked_fill(~later, -torch.inf).exp()
 
 
 def keep_shortest(references: References, share: float) -> References:

@@ -12,10 +12,11 @@ docs/references.md derives it.
 
     -T log sum_r w_r p(y_r)^(s_r/T),    w_r > 0, sum_r w_r = 1,    s_r = (mean length / length of y_r)^a
 
-with a = 0, so that s_r = 1, unless ``--reference-lenpen`` says another.
+with a = 0, so that s_r = 1, unless ``--reference-lenpen`` says another. From an update on (``--pairs-after``) the loss
+may be that of pairs of neighbouring tokens instead (``narvl.criterions._pairs``).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from narvl.criterions._config import ParallelConfig
 from narvl.criterions._log_probs import pick_log_probs
+from narvl.criterions._pairs import pair_loss
 from narvl.criterions._parallel import ParallelCriterion, SampleLosses, mean_over_outputs
 from narvl.errors import UsageError
 
@@ -45,6 +47,13 @@ class QueryCTCConfig(ParallelConfig):
         metadata={
             "help": "references compete by their log-probability over their length to this power (--references all): 0"
             " favours short ones, which are likelier for being short; 1 compares them by the token"
+        },
+    )
+    pairs_after: int = field(
+        default=0,
+        metadata={
+            "help": "from this update on learn to say the pairs of neighbouring tokens of the reference that the model"
+            " matches best, in place of its probability, e.g. for the last quarter of a training; 0 never does"
         },
     )
 
@@ -84,6 +93,22 @@ def queries_needed(target: Tensor, lengths: Tensor) -> Tensor:
     return lengths + (target[:, 1:].eq(target[:, :-1]) & inside).sum(1)
 
 
+def references_needed(references: References) -> Tensor:
+    """Count the queries that each reference needs (B, K)."""
+    needed = queries_needed(references.tokens.flatten(0, 1), references.lengths.flatten())
+    return needed.view(references.lengths.shape)
+
+
+def queries_of(logits: Tensor, padding: Tensor | None) -> Tensor | int:
+    """Return how many queries each sample has (B, 1), or all alike; ``padding`` as below."""
+    return logits.size(1) if padding is None else (~padding).sum(1, keepdim=True)
+
+
+def only_reference(target: Tensor, lengths: Tensor) -> References:
+    """Return each sample's one target (B, L), of so many tokens (B,), as references."""
+    return References(target.unsqueeze(1), lengths.unsqueeze(1), torch.ones_like(lengths).unsqueeze(1))
+
+
 def query_ctc_loss(
     logits: Tensor,
     target: Tensor,
@@ -107,7 +132,7 @@ def query_ctc_loss(
     Returns:
         Losses in nats, divided by the target's length.
     """
-    only = References(target.unsqueeze(1), lengths.unsqueeze(1), torch.ones_like(lengths).unsqueeze(1))
+    only = only_reference(target, lengths)
     return marginal_query_ctc_loss(
         logits, only, blank, label_smoothing=label_smoothing, overwrite=overwrite, padding=padding
     )
@@ -138,12 +163,10 @@ def marginal_query_ctc_loss(
     Returns:
         Losses in nats, divided by the weighted mean length of the references that can be said.
     """
-    batch, places, width = references.tokens.shape
-    needed = queries_needed(references.tokens.flatten(0, 1), references.lengths.flatten()).view(batch, places)
+    needed = references_needed(references)
     present, counts = references.lengths > 0, references.weights > 0
     given = present & (counts | ~(present & counts).any(1, keepdim=True))
-    queries = logits.size(1) if padding is None else (~padding).sum(1, keepdim=True)
-    said = given & (needed <= queries)
+    said = given & (needed <= queries_of(logits, padding))
     nll, mean_log_prob = _reference_losses(logits, references, said, blank, overwrite)
 
     reachable = said.any(dim=1)
@@ -226,9 +249,37 @@ class QueryCTCCriterion(ParallelCriterion):
                 f"token) to {_LENPEN:g}."
             )
         self.lenpen = cfg.reference_lenpen
+        if cfg.pairs_after < 0:
+            raise UsageError(f"--pairs-after {cfg.pairs_after}: give a number of updates, or 0 for never.")
+        self.pairs_after = cfg.pairs_after
+        self._updates = 0
+        self._matches = False
+
+    def set_num_updates(self, number: int) -> None:
+        """Take note of how many updates were made before the next batch (``GuardedTask.train_step``)."""
+        self._updates = number
+
+    def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
+        """Compute a batch's loss (``ParallelCriterion.forward``); validation judges by Q-CTC at any time."""
+        self._matches = model.training and 0 < self.pairs_after <= self._updates
+        return super().forward(model, sample, reduce)
 
     def losses(self, logits: Tensor, sample: dict[str, Any], blank: int, padding: Tensor | None) -> SampleLosses:
-        """Compute each sample's loss over its references, or its one target; the backward writes over the logits."""
+        """Compute each sample's loss over its references, or its one target; the backward may write over the logits."""
+        if not self._matches:
+            return self._marginal(logits, sample, blank, padding)
+        with torch.no_grad():  # what is logged beside the loss, and who can be reached
+            result = self._marginal(logits.detach(), sample, blank, padding)
+        given = only_reference(sample["target"], sample["target_lengths"])
+        if "references" in sample:
+            given = References(**sample["references"])
+        unsaid = references_needed(given) > queries_of(logits, padding)
+        lengths = given.lengths.masked_fill(unsaid, 0)
+        exact = logits if logits.dtype == torch.float64 else logits.float()
+        loss = pair_loss(exact.softmax(-1), given.tokens, lengths, blank)
+        return replace(result, loss=torch.where(result.reachable, loss, 0.0))
+
+    def _marginal(self, logits: Tensor, sample: dict[str, Any], blank: int, padding: Tensor | None) -> SampleLosses:
         smoothing = self.label_smoothing
         if "references" not in sample:
             target, lengths = sample["target"], sample["target_lengths"]

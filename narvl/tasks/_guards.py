@@ -43,6 +43,8 @@ class GuardedTask(FairseqTask):
             DataError: the loss is not finite, and no loss scaler leaves the update out.
         """
         stand_in = STAND_IN in sample
+        if hasattr(criterion, "set_num_updates"):
+            criterion.set_num_updates(update_num)
         loss, size, log = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad or stand_in)
         if stand_in:
             return loss, 0, count_out(log)

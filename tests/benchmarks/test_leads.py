@@ -12,11 +12,8 @@ from torch import Tensor
 
 from lead_maths import (
     best_paths,
-    expected_all_pairs,
-    expected_pairs,
     keep_shortest,
     likeliest_reference,
-    pair_f1,
     references_of,
     sum_over_codes,
 )
@@ -49,10 +46,6 @@ def all_paths(probs: Tensor) -> Iterator[tuple[float, tuple[int, ...]]]:
         yield probability, path
 
 
-def pairs(text: Sequence[int]) -> list[tuple[int, int]]:
-    return list(itertools.pairwise(text))
-
-
 class TestBestPaths:
     @settings(max_examples=40, deadline=None)
     @given(text=texts, queries=st.integers(5, 6), seed=seeds)
@@ -67,39 +60,6 @@ class TestBestPaths:
         short = best_paths(log_probs, torch.tensor([[0, 1]]), torch.tensor([2]), BLANK)
         padded = best_paths(log_probs, torch.tensor([[0, 1, 2, 2]]), torch.tensor([2]), BLANK)
         assert torch.equal(short, padded)
-
-
-class TestExpectedPairs:
-    @settings(max_examples=40, deadline=None)
-    @given(queries=st.integers(1, 5), seed=seeds)
-    def test_counts_are_those_of_all_paths(self, queries: int, seed: int) -> None:
-        probs = random_probs(queries, seed)
-        kinds = list(itertools.product(range(BLANK), repeat=2))
-        expected = [sum(p * pairs(collapse(path)).count(kind) for p, path in all_paths(probs)) for kind in kinds]
-        first, second = (torch.tensor([part]) for part in zip(*kinds, strict=True))
-        assert expected_pairs(probs, first, second, BLANK)[0].tolist() == pytest.approx(expected)
-        assert float(expected_all_pairs(probs, BLANK)) == pytest.approx(sum(expected))
-
-    def test_a_text_said_surely_matches_itself_alone(self) -> None:
-        path = torch.tensor([[0, 0, 3, 1, 3, 1, 2]])  # says 0 1 1 2
-        probs = torch.nn.functional.one_hot(path, CLASSES).double()
-        own, other = torch.tensor([[0, 1, 1, 2]]), torch.tensor([[2, 1, 0, 0]])
-        assert float(pair_f1(probs, own, torch.tensor([4]), BLANK)) == pytest.approx(1)
-        assert float(pair_f1(probs, other, torch.tensor([4]), BLANK)) == pytest.approx(0)
-        # Of its two pairs one is said, of the text's three likewise.
-        assert float(pair_f1(probs, torch.tensor([[0, 1, 0, 0]]), torch.tensor([3]), BLANK)) == pytest.approx(2 / 5)
-
-    def test_a_pair_counts_as_often_as_the_target_has_it(self) -> None:
-        path = torch.tensor([[0, 1, 0, 1]])
-        probs = torch.nn.functional.one_hot(path, CLASSES).double()
-        assert float(pair_f1(probs, path, torch.tensor([4]), BLANK)) == pytest.approx(1)
-        assert float(pair_f1(probs, torch.tensor([[0, 1, 2, 2]]), torch.tensor([2]), BLANK)) == pytest.approx(2 / 4)
-
-    def test_it_can_be_learned_from(self) -> None:
-        logits = random_probs(4, 3).log().requires_grad_()
-        target = torch.tensor([[0, 1, 1]])
-        f1 = lambda logits: pair_f1(logits.softmax(-1), target, torch.tensor([3]), BLANK)  # noqa: E731
-        assert torch.autograd.gradcheck(f1, (logits,))
 
 
 def test_the_likeliest_reference_is_chosen() -> None:
@@ -131,14 +91,13 @@ def test_the_shortest_references_are_kept(share: float, lengths: list[int]) -> N
 def test_samples_of_a_batch_do_not_see_each_other() -> None:
     probs = torch.cat([random_probs(5, seed) for seed in range(3)])
     target, lengths = torch.tensor([[0, 1, 2, 0], [2, 2, 0, 0], [1, 0, 0, 0]]), torch.tensor([4, 2, 1])
-    paths, matched = best_paths(probs.log(), target, lengths, BLANK), pair_f1(probs, target, lengths, BLANK)
+    paths = best_paths(probs.log(), target, lengths, BLANK)
     tokens = torch.stack([target, target.flip(0)], dim=1)
     references = References(tokens, torch.stack([lengths, torch.tensor([0, 0, 4])], dim=1), torch.ones(3, 2))
     chosen, sizes = likeliest_reference(probs.log(), references, BLANK)
     for row in range(3):
         one = probs[[row]]
         assert torch.equal(paths[[row]], best_paths(one.log(), target[[row]], lengths[[row]], BLANK))
-        torch.testing.assert_close(matched[[row]], pair_f1(one, target[[row]], lengths[[row]], BLANK))
         alone = References(**{name: value[[row]] for name, value in vars(references).items()})
         text, size = likeliest_reference(one.log(), alone, BLANK)
         assert torch.equal(chosen[[row]], text) and torch.equal(sizes[[row]], size)

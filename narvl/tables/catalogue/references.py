@@ -11,7 +11,7 @@ from narvl.tables import plots
 from narvl.tables.catalogue.texts import captions, diversity
 from narvl.tables.figures import Figures
 from narvl.tables.runs import DISTILLED, Runs, Trained
-from narvl.tables.scales import METRIC, Dataset
+from narvl.tables.scales import METRIC, SCENES_UPDATES, Dataset
 from narvl.tables.table import Entry, Values, compare, quality, speed, uneven, verdict
 
 TITLE = "Beyond the paper: all references at once, without a teacher"
@@ -23,8 +23,8 @@ NOTE = (
     "as teacher and student together; at the paper's scale all start from OFA. An update of *all* sees every reference "
     "of its images. T is the temperature; at 100 the loss is nearly the mean over references. *Its own texts, plain*: "
     "the self-conditioned model words the training images once, and a plain model goes on from its weights on those "
-    "texts for as many updates as a distilled student; it has the form and the cost of one. *Glancing*, *5 codes*, "
-    "*shortest first* and *pairs at the end* are plugins of benchmarks/leads, for captions of the scenes alone."
+    "texts for as many updates as a distilled student; it has the form and the cost of one. *Glancing*, *5 codes* "
+    "and *shortest first* are plugins of benchmarks/leads; they and *pairs at the end* are of the scenes' captions."
 )
 
 
@@ -41,6 +41,7 @@ class Way:
         conditioned: whether, besides, the layers above read what that layer predicts.
         from_teacher: whether it starts from the autoregressive model's weights.
         own_texts: whether it is a plain model that goes on from the self-conditioned one, on that one's texts.
+        pairs: whether its last quarter learns pairs of neighbouring tokens.
         lead: plugin of ``benchmarks/leads`` that changes how it learns.
     """
 
@@ -52,6 +53,7 @@ class Way:
     conditioned: bool = False
     from_teacher: bool = False
     own_texts: bool = False
+    pairs: bool = False
     lead: str = ""
 
     @property
@@ -62,7 +64,7 @@ class Way:
     @property
     def update(self) -> str:
         """What ``benchmarks/speed/teacher_free.py`` calls an update of this kind; "" where it does not time it."""
-        if self.lead or (self.conditioned and not self.references):
+        if self.lead or self.pairs or (self.conditioned and not self.references):
             return ""
         if self.own_texts or not self.references:
             return "plain"
@@ -83,6 +85,8 @@ class Way:
             flags += ["--reference-temperature", self.temperature]
         if self.lenpen:
             flags += ["--reference-lenpen", self.lenpen]
+        if self.pairs:
+            flags += ["--pairs-after", str(_PAIRS_AFTER)]
         if self.intermediate or self.conditioned:
             flags += ["--intermediate-layers", middle]
         if self.conditioned:
@@ -100,6 +104,7 @@ class Way:
         )
 
 
+_PAIRS_AFTER = -(-3 * SCENES_UPDATES // 4)
 _ONE, _ALL, _MIDDLE = "one at a time", "all", "all, intermediate"
 _BEST, _PLAIN_AGAIN = "all, self-conditioned", "its own texts, plain"
 _PLAIN = Way("narvl-teacher-free", references=False)
@@ -116,13 +121,13 @@ WAYS = {
     _PLAIN_AGAIN: Way("narvl-references-own-texts", own_texts=True),
     "all, from AR weights": Way("narvl-references-warm", from_teacher=True),
 }
-#: What else was tried, beside "all": plugins for captions of the scenes alone.
+#: What else was tried, beside "all", for captions of the scenes alone.
 LEADS = {
     "all, glancing": Way("narvl-references-glancing", lead="glancing"),
     "all, 5 codes": Way("narvl-references-codes", lead="codes"),
     "all, shortest first": Way("narvl-references-short-first", lead="short_first"),
-    "all, pairs at the end": Way("narvl-references-bigrams", lead="bigrams"),
-    "all, intermediate, pairs at the end": Way("narvl-references-middle-bigrams", intermediate=True, lead="bigrams"),
+    "all, pairs at the end": Way("narvl-references-pairs", pairs=True),
+    "all, intermediate, pairs at the end": Way("narvl-references-middle-pairs", intermediate=True, pairs=True),
 }
 #: To each row that is timed the start of its way to decode.
 _TIMED = {"AR": "AR beam 5, fairseq", _ONE: "parallel", _BEST: "parallel"}
