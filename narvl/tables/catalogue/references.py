@@ -106,6 +106,7 @@ class Way:
 
 _PAIRS_AFTER = -(-3 * SCENES_UPDATES // 4)
 _ONE, _ALL, _MIDDLE = "one at a time", "all", "all, intermediate"
+_PAIRS = "all, intermediate, pairs at the end"
 _BEST, _PLAIN_AGAIN = "all, self-conditioned", "its own texts, plain"
 _PLAIN = Way("narvl-teacher-free", references=False)
 #: By row.
@@ -127,7 +128,7 @@ LEADS = {
     "all, 5 codes": Way("narvl-references-codes", lead="codes"),
     "all, shortest first": Way("narvl-references-short-first", lead="short_first"),
     "all, pairs at the end": Way("narvl-references-pairs", pairs=True),
-    "all, intermediate, pairs at the end": Way("narvl-references-middle-pairs", intermediate=True, pairs=True),
+    _PAIRS: Way("narvl-references-middle-pairs", intermediate=True, pairs=True),
 }
 #: To each row that is timed the start of its way to decode.
 _TIMED = {"AR": "AR beam 5, fairseq", _ONE: "parallel", _BEST: "parallel"}
@@ -174,8 +175,8 @@ def claims(figures: Figures) -> list[str]:
     """Compare each part with what is there without it, and what they reach with distillation."""
     said = []
     for name in dict.fromkeys(row.partition(":")[0] for row in figures.rows):
-        ways = (_ONE, _ALL, _MIDDLE, _BEST, _PLAIN_AGAIN, "distilled")
-        one, every, middle, best, plain, distilled = (f"{name}: {way}" for way in ways)
+        ways = (_ONE, _ALL, _MIDDLE, _PAIRS, _BEST, _PLAIN_AGAIN, "distilled")
+        one, every, middle, pairs, best, plain, distilled = (f"{name}: {way}" for way in ways)
         for metric in _metrics(figures):
             if not figures.of(best, metric):
                 continue
@@ -184,11 +185,15 @@ def claims(figures: Figures) -> list[str]:
                 "the middle layer's loss lifts them": (middle, every),
                 "feeding its prediction back lifts that": (best, middle),
             }
+            if figures.of(pairs, metric):
+                steps["pairs at the end lift the middle layer's loss"] = (pairs, middle)
+                steps["with pairs at the end they are above distillation"] = (pairs, distilled)
             for claim, (higher, lower) in steps.items():
                 said.append(compare(f"{name}: {claim}", figures, metric, higher, lower))
             reached = {
                 "all references reach": every,
                 "with the middle layer's loss they reach": middle,
+                **({"with pairs at the end they reach": pairs} if figures.of(pairs, metric) else {}),
                 "with its prediction fed back they reach": best,
                 "a plain model on those texts reaches": plain,
             }
