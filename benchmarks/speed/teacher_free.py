@@ -1,8 +1,8 @@
 """Times what learning without a teacher costs: an update of NARVL's training and an answer, step by step.
 
-The first is plain Q-CTC, of one reference an image. Then come all references at once, the middle layer's loss, and its
-prediction fed to the layers above (``--references all``, ``--intermediate-layers``, ``--self-conditioned-layers``; the
-captioning recipes' shapes). All take turns; a cost is the median of the rounds' ratios to plain Q-CTC.
+The first is plain Q-CTC, of one reference an image. Then come all references at once, the middle layer's loss, with it
+the pairs of neighbours that end a training, and its prediction fed to the layers above (``--references all``,
+``--intermediate-layers``, ``--pairs-after``, ``--self-conditioned-layers``; the captioning recipes' shapes). All take turns; a cost is the median of the rounds' ratios to plain Q-CTC.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ from training import PRECISIONS, Step
 #: References of an image, as COCO has them.
 _REFERENCES = 5
 #: The first is what costs are ratios to.
-WAYS = ("plain", "all references", "intermediate", "self-conditioned")
+WAYS = ("plain", "all references", "intermediate", "pairs", "self-conditioned")
 
 
 def settings(way: str, size: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a way's settings of the model and of the loss."""
     middle = [middle_layer(size)]
-    loss = {"intermediate_layers": middle} if way in ("intermediate", "self-conditioned") else {}
+    loss: dict[str, Any] = {} if way in ("plain", "all references") else {"intermediate_layers": middle}
+    if way == "pairs":
+        loss["pairs_after"] = 1
     return {"self_conditioned_layers": middle} if way == "self-conditioned" else {}, loss
 
 
@@ -71,6 +73,8 @@ def measure_cell(size: str, side: int, batch: int, device: torch.device, args: a
         step = Step(
             "narvl", size, args.precision, False, device, args.seed, settings=model_settings, loss=loss_settings
         )
+        if way == "pairs":
+            step.criterion.set_num_updates(1)
         sample = batch_for(way, batch, side, device, args.seed)
         updates.append(Contender(way, "", None, partial(_call, step, sample)))
     measure(updates, [None] * (1 + args.rounds), 1, device)

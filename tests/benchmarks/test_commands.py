@@ -161,6 +161,7 @@ def test_each_way_has_its_settings() -> None:
     found = {way: teacher_free.settings(way, "base") for way in teacher_free.WAYS}
     assert found["plain"] == found["all references"] == ({}, {})
     assert found["intermediate"] == ({}, {"intermediate_layers": [3]})
+    assert found["pairs"] == ({}, {"intermediate_layers": [3], "pairs_after": 1})
     assert found["self-conditioned"] == ({"self_conditioned_layers": [3]}, {"intermediate_layers": [3]})
     batches = [teacher_free.batch_for(way, 2, 32, torch.device("cpu"), 1) for way in ("plain", "all references")]
     assert "references" not in batches[0] and batches[1]["references"]["tokens"].shape == (2, 5, 17)

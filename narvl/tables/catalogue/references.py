@@ -64,8 +64,10 @@ class Way:
     @property
     def update(self) -> str:
         """What ``benchmarks/speed/teacher_free.py`` calls an update of this kind; "" where it does not time it."""
-        if self.lead or self.pairs or (self.conditioned and not self.references):
+        if self.lead or (self.pairs and not self.intermediate) or (self.conditioned and not self.references):
             return ""
+        if self.pairs:
+            return "pairs"
         if self.own_texts or not self.references:
             return "plain"
         return "self-conditioned" if self.conditioned else "intermediate" if self.intermediate else "all references"
