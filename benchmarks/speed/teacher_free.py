@@ -2,7 +2,8 @@
 
 The first is plain Q-CTC, of one reference an image. Then come all references at once, the middle layer's loss, with it
 the pairs of neighbours that end a training, and its prediction fed to the layers above (``--references all``,
-``--intermediate-layers``, ``--pairs-after``, ``--self-conditioned-layers``; the captioning recipes' shapes). All take turns; a cost is the median of the rounds' ratios to plain Q-CTC.
+``--intermediate-layers``, ``--pairs-after``, ``--self-conditioned-layers``; the captioning recipes' shapes). All take
+turns; a cost is the median of the rounds' ratios to plain Q-CTC.
 """
 
 from __future__ import annotations
