@@ -249,9 +249,9 @@ def _teacher_free_table(record: dict[str, Any]) -> str:
     columns = [f"{what}, ms (times plain, quartiles)" for what in ("an update", "an answer")]
     return _table(["captioning", *columns], rows) + (
         "\n\n*Plain* is Q-CTC of one reference, the others are of all; *pairs*, an update of a training's end, and "
-        "*self-conditioned* have the intermediate loss as well. Answers are of one image. Times are medians, and what is "
-        "in brackets the median of the ratios of rounds in which all took turns. But for *self-conditioned* the answering "
-        "model is the plain one."
+        "*self-conditioned* have the intermediate loss as well. Answers are of one image. Times are medians, and what "
+        "is in brackets the median of the ratios of rounds in which all took turns. But for *self-conditioned* the "
+        "answering model is the plain one."
     )
 
 
