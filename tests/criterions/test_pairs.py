@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from narvl.criterions._pairs import expected_all_pairs, expected_pairs, pair_f1, pair_loss
 from narvl.criterions.query_ctc import QueryCTCConfig, QueryCTCCriterion
 from narvl.errors import UsageError
-
-#: Symbols of the small cases: three tokens and the blank, the last.
-CLASSES, BLANK = 4, 3
+from tests.criterions.enumeration import BLANK, CLASSES, all_paths, collapse, random_probs
 
 seeds = st.integers(0, 1000)
-
-
-def random_probs(queries: int, seed: int) -> Tensor:
-    logits = 2 * torch.randn(1, queries, CLASSES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return logits.softmax(-1)
-
-
-def collapse(path: Sequence[int]) -> list[int]:
-    return [symbol for symbol, _ in itertools.groupby(path) if symbol != BLANK]
-
-
-def all_paths(probs: Tensor) -> Iterator[tuple[float, tuple[int, ...]]]:
-    """Every path of one sample (1, N, V + 1), with its probability."""
-    table = probs[0].tolist()
-    for path in itertools.product(range(CLASSES), repeat=len(table)):
-        probability = 1.0
-        for query, symbol in enumerate(path):
-            probability *= table[query][symbol]
-        yield probability, path
 
 
 def pairs(text: Sequence[int]) -> list[tuple[int, int]]:
