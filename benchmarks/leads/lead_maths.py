@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from narvl.criterions._parallel import SampleLosses
-from narvl.criterions.query_ctc import References, queries_needed
+from narvl.criterions.query_ctc import References, references_needed
 from narvl.errors import UsageError
 
 
@@ -25,8 +25,7 @@ def references_of(sample: dict[str, Any], queries: int | None = None) -> Referen
     references = References(**sample["references"])
     if queries is None:
         return references
-    needed = queries_needed(references.tokens.flatten(0, 1), references.lengths.flatten())
-    unsaid = needed.view(references.lengths.shape) > queries
+    unsaid = references_needed(references) > queries
     return replace(references, lengths=references.lengths.masked_fill(unsaid, 0))
 
 
